@@ -1,0 +1,46 @@
+"""Where codecs come from: the package itself, a local folder, or the Hub. All have the layout of a diffusers repo."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PACKAGED = {"tiny": Path(__file__).parent.parent / "assets" / "tiny"}
+PARTS = ("vae", "text_encoder", "tokenizer")
+
+logger = logging.getLogger(__name__)
+
+
+def locate(source: str) -> tuple[str, bool]:
+    """-> (folder or Hub id, is it local?). A local folder must hold all three parts."""
+    folder = PACKAGED[source] if source in PACKAGED else Path(source).expanduser()
+    if not folder.is_dir():
+        if source.startswith((".", "/", "~")) or source.count("/") != 1:
+            raise FileNotFoundError(
+                f"codecs {source!r}: no such folder. Give a folder with {', '.join(PARTS)} as in "
+                "Wan-AI/Wan2.2-TI2V-5B-Diffusers, that Hub id itself, or 'tiny'"
+            )
+        return source, False
+    if missing := [part for part in PARTS if not (folder / part).is_dir()]:
+        raise FileNotFoundError(
+            f"codecs {str(folder)!r}: {', '.join(missing)} not found in it. The layout is that of "
+            "Wan-AI/Wan2.2-TI2V-5B-Diffusers (subfolders vae, text_encoder, tokenizer)"
+        )
+    return str(folder), True
+
+
+def load_part(load: Callable[..., Any], source: str, revision: str | None, part: str, **kwargs: Any) -> Any:
+    """Load one part; a download says so, and a failed one says what to do."""
+    path, local = locate(source)
+    if not local:
+        logger.info("X-WAM: loading %s of %s (downloaded once, then cached)", part, path)
+    try:
+        return load(path, subfolder=part, **({} if local else {"revision": revision}), **kwargs)
+    except OSError as error:
+        where = f"folder {path!r}" if local else f"Hub id {path!r}"
+        raise OSError(
+            f"codecs: {part} of {where} could not be loaded: {str(error).splitlines()[0]} "
+            "Go online once, or give a local copy with --policy.codecs=FOLDER (subfolders vae, text_encoder, tokenizer)"
+        ) from error

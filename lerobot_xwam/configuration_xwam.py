@@ -1,0 +1,353 @@
+"""What a user can set. Sizes left at None come from the preset; derived numbers are properties."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+from lerobot.configs import FeatureType, NormalizationMode, PreTrainedConfig
+from lerobot.optim import AdamWConfig, DiffuserSchedulerConfig
+from lerobot.utils.constants import ACTION, OBS_STATE
+
+from .data.layout import EE_ACTION_DIMS, EE_STATE_DIMS, detect_interface, feature_names
+from .model.losses import LossWeights
+from .model.sampler import Plan
+from .model.sizes import TransformerSizes
+from .presets import PRESETS
+
+FORMAT_VERSION = 1
+FRAMES_PER_LATENT = 4  # temporal stride of the Wan VAE
+DEPTH_UNITS = ("mm", "m")
+
+logger = logging.getLogger(__name__)
+
+
+@PreTrainedConfig.register_subclass("xwam")
+@dataclass
+class XWAMConfig(PreTrainedConfig):
+    """X-WAM: multi-view RGB-D futures and the next action chunk from one diffusion transformer.
+
+    Start small with `--policy.preset=tiny`. For a real robot start from trained weights: `--policy.path=...` goes on
+    with a checkpoint, its cameras and its statistics; `--policy.base_weights=...` takes only the weights and fits
+    cameras, interface and statistics to your dataset.
+    """
+
+    format_version: int = FORMAT_VERSION
+    preset: str = "wan2.2-5b"
+
+    # --- Weights and codecs to start from ---
+    base_weights: str | None = None  # folder or Hub id of X-WAM weights for a new robot or dataset
+    base_revision: str | None = None
+    codecs: str | None = None  # diffusers folder or Hub id with vae/, text_encoder/, tokenizer/; or "tiny"
+    codecs_revision: str | None = None
+
+    # --- What the robot is ---
+    interface: str = "auto"  # "ee": universal end-effector layout; "native": the dataset's own vectors
+    state_width: int = 16  # widths of the network: vectors of the dataset are padded to them
+    action_width: int = 14
+    depth_unit: str = "mm"  # of float depth frames as they arrive; integer frames are always millimetres
+    depth_near: float = 0.1  # metres; the depth codec maps 1/near to +1 and 1/far to -1
+    depth_far: float = 10.0
+    default_task: str | None = None  # the instruction where a dataset or env has none
+    # Filled from the dataset on first training, then travel with the checkpoint:
+    depth_features: list[str] = field(default_factory=list)
+    unused_features: list[str] = field(default_factory=list)
+
+    # --- Horizon ---
+    num_frames: int = 9  # frame 0 is given, the others are imagined
+    actions_per_frame: int = 4
+    n_action_steps: int | None = None  # executed of each chunk; default: all of it
+    height: int | None = None
+    width: int | None = None
+
+    # --- Network ---
+    dim: int | None = None
+    ffn_dim: int | None = None
+    heads: int | None = None
+    blocks: int | None = None
+    depth_blocks: int | None = None
+    time_dim: int | None = None
+    max_views: int | None = None
+    latent_channels: int | None = None
+    vae_stride: int | None = None
+    text_dim: int | None = None
+    text_tokens: int | None = None
+    depth: str = "interleaved"  # or "none", "sequence", "channel": the paper's ablation
+    dtype: str | None = None  # of the large products: "bfloat16" or "float32"
+
+    # --- Training ---
+    noise_law: str = "ans"  # or "decoupled", "synchronous": the paper's ablation
+    time_law: str = "uniform"  # "beta" with noise_law="synchronous"
+    clean_action_ratio: float = 0.5
+    time_shift: float = 5.0
+    loss_video: float = 1.0
+    loss_actions: float = 1.0
+    loss_states: float = 1.0
+    loss_depth: float = 1.0
+    loss_spectrum: float = 0.0
+    text_dropout: float = 0.1
+    crop_ratio: float = 0.95
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+    hue: float = 0.05
+    checkpoint_every: int = 0  # recompute every k-th block in the backward pass; 0 keeps all activations
+
+    # --- Inference ---
+    video_steps: int = 50
+    action_steps: int = 10
+    guidance: float = 1.0
+    save_predicted_video: bool = False  # lerobot-eval also writes what the policy imagined
+    inference_seed: int | None = None  # None: follow the global seed
+
+    # --- Optimiser ---
+    optimizer_lr: float = 3e-5
+    optimizer_betas: tuple[float, float] = (0.9, 0.999)
+    optimizer_eps: float = 1e-8
+    optimizer_weight_decay: float = 0.01
+    optimizer_grad_clip_norm: float = 1.0
+    scheduler_warmup_steps: int = 200
+
+    # LeRobot's own normalisation stays out of the way: see processor_xwam.py.
+    normalization_mapping: dict[str, NormalizationMode] = field(
+        default_factory=lambda: {
+            "VISUAL": NormalizationMode.IDENTITY,
+            "STATE": NormalizationMode.IDENTITY,
+            "ACTION": NormalizationMode.IDENTITY,
+        }
+    )
+
+    def __post_init__(self) -> None:
+        if self.format_version > FORMAT_VERSION:
+            raise ValueError(
+                f"format_version {self.format_version}: this checkpoint was written by a newer lerobot_policy_xwam "
+                f"(this one reads up to {FORMAT_VERSION}): pip install --upgrade lerobot_policy_xwam"
+            )
+        super().__post_init__()
+        if self.preset not in PRESETS:
+            raise ValueError(f"preset {self.preset!r} is unknown: use one of {', '.join(map(repr, PRESETS))}")
+        for name, value in PRESETS[self.preset].items():
+            if getattr(self, name) is None:
+                setattr(self, name, value)
+        if self.n_action_steps is None:
+            self.n_action_steps = self.chunk_size
+        self._refuse_bad_combinations()
+
+    def _refuse_bad_combinations(self) -> None:
+        for name, allowed in {
+            "interface": ("auto", "ee", "native"),
+            "depth": ("interleaved", "none", "sequence", "channel"),
+            "noise_law": ("ans", "decoupled", "synchronous"),
+            "time_law": ("uniform", "beta"),
+            "dtype": ("bfloat16", "float32"),
+            "depth_unit": DEPTH_UNITS,
+        }.items():
+            if (value := getattr(self, name)) not in allowed:
+                raise ValueError(f"{name}={value!r} is unknown: use one of {', '.join(map(repr, allowed))}")
+        cell = self.patch_pixels
+        for name in ("height", "width"):
+            if (value := getattr(self, name)) % cell or value <= 0:
+                raise ValueError(
+                    f"{name}={value} is no multiple of {cell} (VAE stride {self.vae_stride} x patch 2): "
+                    f"use {max(cell, round(value / cell) * cell)}"
+                )
+        if self.num_frames < 2 or (self.num_frames - 1) % FRAMES_PER_LATENT:
+            raise ValueError(
+                f"num_frames={self.num_frames}: the video VAE wants 1 + a multiple of {FRAMES_PER_LATENT}, e.g. 9"
+            )
+        if not 1 <= self.n_action_steps <= self.chunk_size:
+            raise ValueError(
+                f"n_action_steps={self.n_action_steps} must lie between 1 and the chunk of {self.chunk_size} actions"
+            )
+        if not 0 < self.depth_near < self.depth_far:
+            raise ValueError(
+                f"depth_near={self.depth_near}, depth_far={self.depth_far}: need 0 < near < far, in metres"
+            )
+        if not 1 <= self.max_views <= 8:
+            raise ValueError(f"max_views={self.max_views} must lie between 1 and 8")
+        if not 0 < self.crop_ratio <= 1:
+            raise ValueError(f"crop_ratio={self.crop_ratio} must lie in (0, 1]; 1 switches cropping off")
+        if self.time_law == "beta" and self.noise_law != "synchronous":
+            raise ValueError(
+                f"time_law='beta' has no meaning with noise_law={self.noise_law!r}: "
+                "set noise_law='synchronous' or time_law='uniform'"
+            )
+        for name in ("clean_action_ratio", "text_dropout"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise ValueError(f"{name}={value} is a probability: use a value in [0, 1]")
+        if self.interface == "ee" and (self.state_width < 16 or self.action_width < 14):
+            raise ValueError(
+                f"interface='ee' needs state_width >= 16 and action_width >= 14, "
+                f"got {self.state_width} and {self.action_width}"
+            )
+        _ = self.sizes, self.plan  # their own checks
+
+    # --- Derived ---
+
+    @property
+    def chunk_size(self) -> int:
+        return (self.num_frames - 1) * self.actions_per_frame
+
+    @property
+    def latent_frames(self) -> int:
+        return (self.num_frames - 1) // FRAMES_PER_LATENT + 1
+
+    @property
+    def patch_pixels(self) -> int:
+        """Pixels along one side of a video token."""
+        return 2 * self.vae_stride
+
+    @property
+    def has_depth_branch(self) -> bool:
+        return self.depth == "interleaved" and self.depth_blocks > 0
+
+    @property
+    def sizes(self) -> TransformerSizes:
+        """Depth as further views or channels makes the plain network wider; only "interleaved" has a branch."""
+        return TransformerSizes(
+            dim=self.dim,
+            ffn_dim=self.ffn_dim,
+            heads=self.heads,
+            blocks=self.blocks,
+            depth_blocks=self.depth_blocks if self.depth == "interleaved" else 0,
+            channels=self.latent_channels * (2 if self.depth == "channel" else 1),
+            views=self.max_views * (2 if self.depth == "sequence" else 1),
+            action_dim=self.action_width,
+            state_dim=self.state_width,
+            text_dim=self.text_dim,
+            time_dim=self.time_dim,
+            actions_per_frame=self.actions_per_frame,
+        )
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(self.video_steps, self.action_steps, self.time_shift, depth=self.has_depth_branch)
+
+    @property
+    def loss_weights(self) -> LossWeights:
+        return LossWeights(
+            self.loss_video, self.loss_actions, self.loss_states, self.loss_depth, self.loss_spectrum
+        )
+
+    @property
+    def cameras(self) -> list[str]:
+        """RGB features in the order of the network's views: sorted by name."""
+        return sorted(key for key in self.image_features if key not in self.depth_features)
+
+    # --- LeRobot's contract ---
+
+    @property
+    def observation_delta_indices(self) -> list[int]:
+        return list(range(0, self.chunk_size + 1, self.actions_per_frame))
+
+    image_observation_delta_indices = observation_delta_indices
+    state_observation_delta_indices = observation_delta_indices
+
+    @property
+    def action_delta_indices(self) -> list[int]:
+        return list(range(self.chunk_size))
+
+    @property
+    def reward_delta_indices(self) -> None:
+        return None
+
+    def get_optimizer_preset(self) -> AdamWConfig:
+        return AdamWConfig(
+            lr=self.optimizer_lr,
+            betas=self.optimizer_betas,
+            eps=self.optimizer_eps,
+            weight_decay=self.optimizer_weight_decay,
+            grad_clip_norm=self.optimizer_grad_clip_norm,
+        )
+
+    def get_scheduler_preset(self) -> DiffuserSchedulerConfig:
+        return DiffuserSchedulerConfig(name="cosine", num_warmup_steps=self.scheduler_warmup_steps)
+
+    def set_dataset_feature_metadata(self, features: dict[str, dict[str, Any]]) -> None:
+        """Called by LeRobot with the dataset's features: which images are depth, which interface this is.
+
+        A checkpoint that goes on (`pretrained_path`) keeps what it was trained with.
+        """
+        if self.pretrained_path:
+            self._check_same_robot(features)
+            return
+        images = [key for key, feature in features.items() if feature["dtype"] in ("image", "video")]
+        depth = [key for key in images if is_depth(features[key])]
+        self.depth_features = [] if self.depth == "none" else sorted(set(depth) & set(self.image_features))
+        self.input_features = {
+            key: feature
+            for key, feature in self.input_features.items()
+            if key == OBS_STATE or (key in images and (key not in depth or key in self.depth_features))
+        }
+        self.unused_features = sorted(set(images) - set(self.image_features))
+        self.output_features = {key: ft for key, ft in self.output_features.items() if key == ACTION}
+        self.validate_features()
+        if self.interface == "auto":
+            self.interface, reason = detect_interface(
+                feature_names(features[OBS_STATE]), feature_names(features[ACTION])
+            )
+            logger.info("X-WAM interface %r: %s. Override with --policy.interface=ee|native", self.interface, reason)
+        self.validate_features()
+
+    def _check_same_robot(self, features: dict[str, dict[str, Any]]) -> None:
+        remedy = "to fit the weights to another robot start with --policy.base_weights=PATH instead of --policy.path"
+        for key, known in ((OBS_STATE, self.robot_state_feature), (ACTION, self.action_feature)):
+            got = features[key]["shape"][0] if key in features else None
+            if known is not None and got != known.shape[0]:
+                raise ValueError(f"{key}: the dataset has {got} dims, this checkpoint {known.shape[0]}: {remedy}")
+
+    def validate_features(self) -> None:
+        """Refuse what the network could only misread. Called by the policy, in training and at inference."""
+        if not self.cameras:
+            raise ValueError(
+                "X-WAM needs at least one RGB camera: no 'observation.images.*' feature of 3 channels is given"
+            )
+        if len(self.cameras) > self.max_views:
+            raise ValueError(
+                f"{len(self.cameras)} cameras ({', '.join(self.cameras)}), the network has {self.max_views} views: "
+                f"set --policy.max_views={len(self.cameras)} or choose cameras with --policy.input_features"
+            )
+        for key, feature in self.image_features.items():
+            channels = 1 if key in self.depth_features else 3
+            if len(feature.shape) != 3 or channels not in (feature.shape[0], feature.shape[-1]):
+                raise ValueError(
+                    f"{key}: shape {tuple(feature.shape)}, an image with {channels} channel(s) is wanted"
+                )
+        for key in self.depth_features:
+            if key.removesuffix("_depth") not in self.cameras:
+                raise ValueError(
+                    f"{key}: no RGB camera {key.removesuffix('_depth')!r} goes with this depth: "
+                    "name depth features <camera>_depth (use --rename_map)"
+                )
+        if self.depth in ("sequence", "channel") and len(self.depth_features) < len(self.cameras):
+            raise ValueError(
+                f"depth={self.depth!r} needs depth for every camera, it is there for {self.depth_features or 'none'}: "
+                "use depth='interleaved', which trains with what there is"
+            )
+        dims = {}
+        for key, feature, width in (
+            (OBS_STATE, self.robot_state_feature, self.state_width),
+            (ACTION, self.action_feature, self.action_width),
+        ):
+            if feature is None or feature.type not in (FeatureType.STATE, FeatureType.ACTION):
+                raise ValueError(f"{key} is missing: X-WAM needs the robot's state and actions")
+            if len(feature.shape) != 1:
+                raise ValueError(f"{key}: shape {tuple(feature.shape)}, a vector is wanted")
+            dims[key] = feature.shape[0]
+            if dims[key] > width:
+                name = "state_width" if key == OBS_STATE else "action_width"
+                raise ValueError(f"{key}: {dims[key]} dims, the network takes {width}: set --policy.{name}={dims[key]}")
+        if self.interface == "ee" and (dims[OBS_STATE], dims[ACTION]) not in zip(
+            EE_STATE_DIMS, EE_ACTION_DIMS, strict=True
+        ):
+            raise ValueError(
+                f"interface 'ee' wants state and action of 8 and 7 dims (one arm) or 16 and 14 (two arms), got "
+                f"{dims[OBS_STATE]} and {dims[ACTION]}: use --policy.interface=native or convert the dataset"
+            )
+
+
+def is_depth(feature: dict[str, Any]) -> bool:
+    """LeRobot's flag for depth maps, new and old spelling."""
+    info = feature.get("info") or {}
+    return bool(info.get("is_depth_map") or info.get("video.is_depth_map"))

@@ -1,0 +1,1 @@
+"""Robot and dataset values: layouts, scaling, views. Knows nothing of the network."""

@@ -1,0 +1,15 @@
+"""A tiny tabletop world with exact RGB-D: for tests and a first run, before a real simulator is installed.
+
+geometry.py   rotations and poses
+render.py     ray casting: primitives -> RGB and depth along the optical axis
+shading.py    colours of the hit points: light, shadow on the table, anti-aliasing
+cameras.py    where the cameras are, and the wrist camera that moves with the gripper
+tasks.py      the two tasks and their wordings
+world.py      kinematic state: arms, cubes, grasping, success
+scene.py      world state -> primitives to draw
+interfaces.py state and action vectors: `ee` (end effector) and `native` (joints)
+expert.py     scripted expert
+env.py        gymnasium environment
+config.py     LeRobot registration as `--env.type=xwam_tabletop`
+dataset.py    expert episodes as a LeRobotDataset
+"""

@@ -1,0 +1,55 @@
+"""One imagination: actions first, then as much of the video as anybody wants to see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .codecs.video import VideoCodec
+from .model.fusion import DepthMode, split_depth
+from .model.sampler import Plan, denoise_actions, finish_video
+from .model.types import Denoiser, Draft, Latents, Rollout
+
+
+@dataclass(frozen=True)
+class Imagination:
+    """Everything a rollout starts from. `draft()` costs T_a network calls, `finish()` the other T_O - T_a."""
+
+    denoise: Denoiser
+    noise: Latents
+    condition: Latents
+    given: Latents
+    plan: Plan
+    mode: DepthMode
+
+    @torch.no_grad()
+    def draft(self) -> Draft:
+        """Final actions and states; the video is still noise."""
+        return denoise_actions(self.denoise, self.noise, self.condition, self.given, self.plan)
+
+    @torch.no_grad()
+    def finish(self, draft: Draft) -> Rollout:
+        """RGB latents in `latents.video`, depth latents in `depth`, whichever way depth travelled."""
+        rollout = finish_video(self.denoise, draft, self.condition, self.given, self.plan)
+        video, inside = split_depth(rollout.latents.video, self.mode)
+        return Rollout(replace(rollout.latents, video=video), rollout.depth if inside is None else inside)
+
+
+def stack_rollout(rollout: Rollout) -> Tensor:
+    """RGB views, then depth views, in one tensor. -> B C T V|2V h w"""
+    parts = [rollout.latents.video, rollout.depth]
+    return torch.cat([part for part in parts if part is not None], dim=3)
+
+
+def film(stacked: Tensor, codec: VideoCodec, frames_per_chunk: int, cameras: int) -> Tensor:
+    """Chunks of a stacked rollout, B C (chunks T) V|2V h w, as one film of the first sample. -> F H W 3 uint8
+
+    Cameras stand side by side, RGB above depth. Every chunk is decoded for itself: the VAE is causal.
+    """
+    chunks = [codec.decode(chunk)[0] for chunk in stacked[:1].split(frames_per_chunk, dim=2)]
+    views = torch.cat(chunks, dim=1)  # V|2V F 3 H W
+    rows = [torch.cat(list(row), dim=-1) for row in views.split(cameras)]  # each F 3 H cameras*W
+    picture = torch.cat(rows, dim=-2).permute(0, 2, 3, 1)
+    return ((picture + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

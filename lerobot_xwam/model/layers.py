@@ -1,0 +1,141 @@
+"""The bricks: norms, attentions, the block. A block is Wan2.2's, and a depth block is the same block.
+
+Precision: the residual stream, modulation, time MLP, heads and action/state MLPs stay in float32 whatever the
+caller's autocast says; the large matrix products and the attention follow the autocast.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .rope import rotate
+from .sizes import TransformerSizes
+
+KeyValue = tuple[Tensor, Tensor]  # keys and values, each B heads L head_dim
+
+
+class Float32Linear(nn.Linear):
+    """A linear layer that computes in float32, also under autocast and also with its weights kept in bf16."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            bias = None if self.bias is None else self.bias.float()
+            return F.linear(x.float(), self.weight.float(), bias)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm over the full width (all heads together), in float32."""
+
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = x.float() * torch.rsqrt(x.float().square().mean(dim=-1, keepdim=True) + self.eps)
+        return (normed * self.weight.float()).to(x.dtype)
+
+
+def small_mlp(d_in: int, d_hidden: int, d_out: int, activation: nn.Module) -> nn.Sequential:
+    return nn.Sequential(Float32Linear(d_in, d_hidden), activation, Float32Linear(d_hidden, d_out))
+
+
+def sinusoid(clock: Tensor, width: int) -> Tensor:
+    """[cos | sin] features of clock values, in float64 (float32 is off by 1e-5 at 1000). ... -> ... width"""
+    half = width // 2
+    frequencies = 10000.0 ** -(torch.arange(half, dtype=torch.float64, device=clock.device) / half)
+    angles = clock.double()[..., None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=-1).float()
+
+
+class Attention(nn.Module):
+    """Projections of one attention; q and k are normalised over the full width before they split into heads."""
+
+    def __init__(self, sizes: TransformerSizes) -> None:
+        super().__init__()
+        self.heads = sizes.heads
+        self.q = nn.Linear(sizes.dim, sizes.dim)
+        self.k = nn.Linear(sizes.dim, sizes.dim)
+        self.v = nn.Linear(sizes.dim, sizes.dim)
+        self.out = nn.Linear(sizes.dim, sizes.dim)
+        self.q_norm = RMSNorm(sizes.dim, sizes.eps)
+        self.k_norm = RMSNorm(sizes.dim, sizes.eps)
+
+    def queries(self, x: Tensor, rope: KeyValue | None = None) -> Tensor:
+        return self._heads(self.q_norm(self.q(x)), rope)
+
+    def keys_values(self, x: Tensor, rope: KeyValue | None = None) -> KeyValue:
+        return self._heads(self.k_norm(self.k(x)), rope), self._heads(self.v(x), None)
+
+    def attend(self, queries: Tensor, memory: KeyValue) -> Tensor:
+        mixed = F.scaled_dot_product_attention(queries, memory[0].to(queries.dtype), memory[1].to(queries.dtype))
+        return self.out(mixed.transpose(1, 2).flatten(2))  # B L dim
+
+    def _heads(self, x: Tensor, rope: KeyValue | None) -> Tensor:
+        x = x.unflatten(-1, (self.heads, -1))  # B L heads head_dim
+        return (x if rope is None else rotate(x, *rope)).transpose(1, 2)
+
+
+class Block(nn.Module):
+    """Modulated self-attention, text attention (neither modulated nor gated), modulated feed-forward."""
+
+    def __init__(self, sizes: TransformerSizes) -> None:
+        super().__init__()
+        self.modulation = nn.Parameter(torch.randn(1, 6, sizes.dim) / sizes.dim**0.5)
+        self.self_norm = nn.LayerNorm(sizes.dim, sizes.eps, elementwise_affine=False)
+        self.self_attn = Attention(sizes)
+        self.text_norm = nn.LayerNorm(sizes.dim, sizes.eps)
+        self.text_attn = Attention(sizes)
+        self.ffn_norm = nn.LayerNorm(sizes.dim, sizes.eps, elementwise_affine=False)
+        self.ffn = nn.Sequential(
+            nn.Linear(sizes.dim, sizes.ffn_dim), nn.GELU(approximate="tanh"), nn.Linear(sizes.ffn_dim, sizes.dim)
+        )
+
+    def forward(
+        self,
+        x: Tensor,  # B L dim, float32
+        modulation: Tensor,  # B D 6 dim, the time's share, per distinct time
+        time_index: Tensor,  # 1|B L -> D
+        rope: KeyValue,
+        text: KeyValue,
+        also: KeyValue | None = None,  # further keys and values to attend to, already turned
+    ) -> tuple[Tensor, KeyValue]:
+        """-> (x, the block's own keys and values after RoPE, for the depth branch to read)"""
+        rows = (self.modulation.float()[:, None] + modulation).unbind(dim=2)  # six of B D dim
+        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (gather_rows(row, time_index) for row in rows)
+
+        h = self.self_norm(x.float()) * (1 + scale_a) + shift_a
+        own = self.self_attn.keys_values(h, rope)
+        memory = own if also is None else (torch.cat([own[0], also[0]], dim=2), torch.cat([own[1], also[1]], dim=2))
+        x = x + self.self_attn.attend(self.self_attn.queries(h, rope), memory) * gate_a
+
+        x = x + self.text_attn.attend(self.text_attn.queries(self.text_norm(x)), text)
+
+        h = self.ffn_norm(x.float()) * (1 + scale_f) + shift_f
+        x = x + self.ffn(h) * gate_f
+        return x, own
+
+
+class Head(nn.Module):
+    """Modulated norm and projection from tokens to latent patches; modulated by the unprojected time embedding."""
+
+    def __init__(self, sizes: TransformerSizes) -> None:
+        super().__init__()
+        self.modulation = nn.Parameter(torch.randn(1, 2, sizes.dim) / sizes.dim**0.5)
+        self.norm = nn.LayerNorm(sizes.dim, sizes.eps, elementwise_affine=False)
+        self.out = Float32Linear(sizes.dim, sizes.patch * sizes.patch * sizes.channels)
+
+    def forward(self, x: Tensor, embedding: Tensor, time_index: Tensor) -> Tensor:
+        """x: B L dim; embedding: B D dim; time_index: 1|B L -> B L patch*patch*channels"""
+        shift, scale = (self.modulation.float()[:, None] + embedding[:, :, None]).unbind(dim=2)  # B D dim each
+        h = self.norm(x.float()) * (1 + gather_rows(scale, time_index)) + gather_rows(shift, time_index)
+        return self.out(h)
+
+
+def gather_rows(rows: Tensor, index: Tensor) -> Tensor:
+    """Give every token its row. rows: B D dim; index: 1|B L -> B L dim"""
+    if index.shape[0] == 1:
+        return rows[:, index[0]]
+    return rows.gather(1, index[..., None].expand(-1, -1, rows.shape[-1]))

@@ -1,0 +1,91 @@
+"""Prediction -> (loss, logs). One masked mean for every modality."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from .types import Latents, Prediction
+
+EPS = 1e-8
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    video: float = 1.0
+    actions: float = 1.0
+    states: float = 1.0
+    depth: float = 1.0
+    spectrum: float = 0.0  # on the actions' Fourier spectrum over time; the paper does not use it
+
+
+@dataclass(frozen=True)
+class LossMasks:
+    """What earns a loss. Booleans or 0/1; given values (first frame, first state) are False in `latents`."""
+
+    latents: Latents  # broadcastable to the latents: not given, not padded, arm present
+    sample: Tensor  # B: actions of this sample are noisy (clean ones teach nothing)
+    depth: Tensor | None = None  # broadcastable to B C T V H W
+
+
+def xwam_loss(
+    prediction: Prediction,
+    velocity: Latents,
+    clean_depth: Tensor | None,  # B C T V H W
+    masks: LossMasks,
+    weights: LossWeights,
+    reduction: Literal["mean", "none"] = "mean",
+) -> tuple[Tensor, dict[str, float]]:
+    """The weighted sum of the flow-matching losses and the depth regression.
+
+    Every term is sum(mask * error) / sum(mask) over the whole batch. With reduction="none" a sample's loss is its
+    own share of that sum times B, so that the mean over samples is the scalar loss exactly.
+    """
+    said, noisy = prediction.velocity, masks.sample.view(-1, 1, 1)
+    action_mask = masks.latents.actions * noisy
+    terms = {
+        "video": masked_mean(said.video, velocity.video, masks.latents.video),
+        "actions": masked_mean(said.actions, velocity.actions, action_mask),
+        "states": masked_mean(said.states, velocity.states, masks.latents.states * noisy),
+    }
+    if clean_depth is not None and prediction.depth is not None:
+        everywhere = torch.ones((), dtype=torch.bool, device=clean_depth.device)
+        terms["depth"] = masked_mean(
+            prediction.depth, clean_depth, everywhere if masks.depth is None else masks.depth
+        )
+    if weights.spectrum:
+        terms["spectrum"] = spectrum_loss(said.actions, velocity.actions, masks.sample)
+
+    factor = {field.name: getattr(weights, field.name) for field in fields(weights)}
+    per_sample = torch.stack([factor[name] * term for name, term in terms.items()]).sum(dim=0)  # B
+    logs = {f"loss_{name}": term.detach().mean().item() for name, term in terms.items()}
+    return (per_sample if reduction == "none" else per_sample.mean()), logs
+
+
+def masked_mean(said: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
+    """Each sample's share, times B, of sum(mask * (said - wanted)^2) / (sum(mask) + eps). -> B"""
+    mask = mask.to(torch.float32).expand_as(said)
+    error = (mask * (said.float() - wanted.float()).square()).flatten(1).sum(dim=1)
+    return error / (mean_over_processes(mask.sum() / len(said)) + EPS / len(said))
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The count that normalises must be that of the global batch, or gradients would depend on the number of GPUs."""
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        value = value.clone()
+        dist.all_reduce(value)
+        value = value / dist.get_world_size()
+    return value
+
+
+def spectrum_loss(said: Tensor, wanted: Tensor, sample: Tensor) -> Tensor:
+    """Each noisy sample's share, times B, of the mean |FFT over time of (said - wanted)|. -> B
+
+    As in the reference, absent arms are not masked here; leave its weight at 0 where that matters.
+    """
+    magnitude = torch.fft.rfft(said.float() - wanted.float(), dim=1).abs().flatten(1).mean(dim=1)
+    return magnitude * sample / (mean_over_processes(sample.float().mean()) + EPS / len(said))

@@ -1,0 +1,74 @@
+"""The list of recordings and who compares each.
+
+    measure      how far two results are apart
+    folder       reading a folder of recordings
+    forward trace training generation solver laws encoders release    one kind of recording each
+    report       outcomes as a table and as JSON
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from .folder import GoldenFolder
+from .measure import Case, Outcome
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Files of the folder, and the function `module.cases` that compares them."""
+
+    name: str
+    files: tuple[str, ...]  # all of them are needed
+    module: str
+    cases: str = "cases"
+
+
+RECORDINGS = (
+    Recording("forward", ("forward.safetensors",), "forward"),
+    Recording("forward_trace", ("forward_trace.safetensors", "forward.safetensors"), "trace"),
+    Recording("train", ("train.safetensors", "train.json"), "training"),
+    Recording("generate", ("generate.safetensors", "generate.json"), "generation"),
+    Recording("unipc", ("unipc.safetensors", "unipc.json"), "solver"),
+    Recording("ans", ("ans.json", "ans_samples.safetensors"), "laws"),
+    Recording("vae_tiny", ("vae_tiny.safetensors",), "encoders", "vae_cases"),
+    Recording("t5_tiny", ("t5_tiny.safetensors",), "encoders", "text_cases"),
+    Recording("keys", (), "encoders", "name_cases"),
+    Recording("official_layout_ckpt", ("official_layout_ckpt", "forward.safetensors"), "release", "layout_cases"),
+    Recording("spec_5b", (), "release", "spec_cases"),
+)
+
+# Comparing these needs the processors of the benchmarks, which do not exist yet.
+LATER = ("dataset.*", "episode_*", "compute_stats.json", "eval_io.*")
+
+
+def find_cases(folder: GoldenFolder) -> tuple[list[Case], list[Outcome]]:
+    """-> (what can be run, rows about what cannot). A checker that cannot be imported is a failure, not a gap."""
+    cases: list[Case] = []
+    rows: list[Outcome] = []
+    for recording in RECORDINGS:
+        absent = [name for name in recording.files if not folder.has(name)]
+        if absent:
+            rows.append(Outcome(recording.name, "not in this folder", message=", ".join(absent)))
+            continue
+        try:
+            checker: Any = import_module(f"{__package__}.{recording.module}")
+            found = getattr(checker, recording.cases)(folder)
+        except Exception as error:
+            rows.append(Outcome(recording.name, "FAIL", message=f"{type(error).__name__}: {error}"))
+            continue
+        cases += found
+        if not found:
+            rows.append(Outcome(recording.name, "not in this folder"))
+    if any(any(folder.root.glob(pattern)) for pattern in LATER):
+        message = f"data sets, statistics and evaluation I/O ({', '.join(LATER)}) come later"
+        rows.append(Outcome("dataset, eval_io", "not compared", message=message))
+    return cases, rows
+
+
+def chosen(name: str, only: Sequence[str]) -> bool:
+    """`--only forward train.ans` takes whole recordings and single cases."""
+    return not only or any(name == wanted or name.startswith(f"{wanted}.") for wanted in only)

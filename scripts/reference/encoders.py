@@ -1,0 +1,124 @@
+"""The frozen encoders: diffusers' and transformers' own classes with official weights under our key tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLWan
+from torch import Tensor
+from transformers import UMT5Config, UMT5EncoderModel
+
+from lerobot_xwam.weights.encoder_keys import rename, renamed, take, text_encoder_table, vae_table
+
+from .folder import GoldenFolder
+from .measure import Case, Measure, difference, same_names
+
+VAE = "vae_tiny.safetensors"
+VAE_SIZES = "vae_tiny.json"
+TEXT = "t5_tiny.safetensors"
+VAE_NAMES = "keymap_vae22_official_to_diffusers.json"
+TEXT_NAMES = "keymap_umt5_official_to_hf.json"
+
+
+def vae_cases(folder: GoldenFolder) -> list[Case]:
+    lengths = sorted(int(key.split(".")[1]) for key in folder.keys(VAE) if key.startswith("video."))
+    return [Case(f"vae_tiny.{frames}_frames", partial(compare_vae, folder, frames)) for frames in lengths]
+
+
+def text_cases(folder: GoldenFolder) -> list[Case]:
+    return [Case("t5_tiny", partial(compare_text, folder))]
+
+
+def name_cases(folder: GoldenFolder) -> list[Case]:
+    """Our key tables against the recorded ones, whichever of the two are there."""
+    both = {
+        VAE_NAMES: Case("keys.vae", partial(compare_vae_names, folder)),
+        TEXT_NAMES: Case("keys.umt5", partial(compare_text_names, folder)),
+    }
+    return [case for name, case in both.items() if folder.has(name)]
+
+
+@torch.no_grad()
+def compare_vae(folder: GoldenFolder, frames: int) -> list[Measure]:
+    stored = folder.tensors(VAE)
+    vae = load_vae(take(stored, "model."), vae_sizes(folder))
+    mean, std = (stored[name].view(1, -1, 1, 1, 1) for name in ("mean", "std"))
+    latents = (vae.encode(stored[f"video.{frames}"]).latent_dist.mode() - mean) / std
+    measures = [difference("latents", latents, stored[f"latents.{frames}"])]
+    video = vae.decode(stored[f"latents.{frames}"] * std + mean).sample
+    if (decoded := stored.get(f"decoded.{frames}")) is not None:
+        measures.append(difference("decoded", video, decoded))
+    if (unclamped := stored.get(f"decoded_unclamped.{frames}")) is not None:
+        measures.append(difference("decoded_unclamped, clamped", video, unclamped.clamp(-1, 1)))
+    return measures
+
+
+def vae_sizes(folder: GoldenFolder) -> dict[str, Any]:
+    """AutoencoderKLWan's arguments, from the metadata of the weights or the file beside them."""
+    if "diffusers_config" in (metadata := folder.metadata(VAE)):
+        return json.loads(metadata["diffusers_config"])
+    return folder.json(VAE_SIZES)["diffusers_config"]
+
+
+def load_vae(official: Mapping[str, Tensor], sizes: Mapping[str, Any]) -> AutoencoderKLWan:
+    vae = AutoencoderKLWan(**sizes)
+    table = vae_table(len(sizes["dim_mult"]), sizes["num_res_blocks"])
+    vae.load_state_dict(renamed({key: value.float() for key, value in official.items()}, table), strict=True)
+    return vae.eval()
+
+
+@torch.no_grad()
+def compare_text(folder: GoldenFolder) -> list[Measure]:
+    stored = folder.tensors(TEXT)
+    sizes = json.loads(folder.metadata(TEXT)["config"])
+    encoder = load_text_encoder(take(stored, "model."), sizes)
+    said = encoder(input_ids=stored["ids"], attention_mask=stored["mask"]).last_hidden_state
+    return [difference("output, padding included", said, stored["output"])]
+
+
+def load_text_encoder(official: Mapping[str, Tensor], sizes: Mapping[str, Any]) -> UMT5EncoderModel:
+    """`sizes` under the official names: vocab, dim, dim_attn, dim_ffn, num_heads, num_layers, num_buckets."""
+    encoder = UMT5EncoderModel(
+        UMT5Config(
+            vocab_size=sizes["vocab"],
+            d_model=sizes["dim"],
+            d_kv=sizes["dim_attn"] // sizes["num_heads"],
+            d_ff=sizes["dim_ffn"],
+            num_heads=sizes["num_heads"],
+            num_layers=sizes["num_layers"],
+            relative_attention_num_buckets=sizes["num_buckets"],
+            feed_forward_proj="gated-gelu",
+            dropout_rate=0.0,
+        )
+    )
+    table = text_encoder_table(sizes["num_layers"])
+    state = renamed({key: value.float() for key, value in official.items()}, table)
+    state["encoder.embed_tokens.weight"] = state["shared.weight"]  # one tensor, which transformers knows by two names
+    encoder.load_state_dict(state, strict=True)
+    return encoder.eval()
+
+
+def compare_vae_names(folder: GoldenFolder) -> list[Measure]:
+    said = folder.json(VAE_NAMES)
+    sizes = said.get("diffusers_config") or {}
+    table = vae_table(len(sizes.get("dim_mult", range(4))), sizes.get("num_res_blocks", 2))
+    return _compare_names({key: value["diffusers"] for key, value in said["map"].items()}, table)
+
+
+def compare_text_names(folder: GoldenFolder) -> list[Measure]:
+    said = folder.json(TEXT_NAMES)["map"]
+    layers = len({key.split(".")[1] for key in said if key.startswith("blocks.")})
+    return _compare_names(said, text_encoder_table(layers))
+
+
+def _compare_names(recorded: Mapping[str, str], table: Mapping[str, str]) -> list[Measure]:
+    """There, and back by the inverse."""
+    there = {f"{key} -> {rename(key, dict(table))}" for key in recorded}
+    back_table = {theirs: official for official, theirs in table.items()}
+    back = {f"{rename(name, back_table)} -> {name}" for name in recorded.values()}
+    wanted = {f"{key} -> {name}" for key, name in recorded.items()}
+    return [same_names("official -> library", there, wanted), same_names("library -> official", back, wanted)]

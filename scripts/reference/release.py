@@ -1,0 +1,150 @@
+"""The official release: a checkpoint folder in its layout, and the names and shapes of the 5 B model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache, partial
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lerobot_xwam.model.sizes import TransformerSizes
+from lerobot_xwam.model.transformer import XWAMTransformer
+from lerobot_xwam.weights.encoder_keys import take
+from lerobot_xwam.weights.keys import from_diffusers, from_official, to_diffusers, to_official
+
+from .encoders import TEXT, VAE, load_text_encoder, load_vae, vae_sizes
+from .folder import WEIGHTS, GoldenFolder, load_network
+from .forward import FILES as FORWARD
+from .forward import compare_outputs, predict
+from .measure import Case, Measure, difference, identical, same_names
+
+LAYOUT = "official_layout_ckpt"
+EXPECTED = f"{LAYOUT}/expected_forward_fp32.safetensors"
+SPEC_GLOB = "spec_xwam_5b_*.json"
+
+
+def layout_cases(folder: GoldenFolder) -> list[Case]:
+    return [
+        Case(f"{LAYOUT}.forward", partial(compare_layout, folder)),
+        Case(f"{LAYOUT}.weights", partial(compare_weights, folder)),
+    ]
+
+
+def spec_cases(folder: GoldenFolder) -> list[Case]:
+    return [Case("spec_5b", partial(compare_spec_file, folder, path)) for path in sorted(folder.root.glob(SPEC_GLOB))]
+
+
+@torch.no_grad()
+def compare_layout(folder: GoldenFolder) -> list[Measure]:
+    """Weights as released (rounded to bf16), arithmetic in float32."""
+    network = load_network(take(read_release(folder.root / LAYOUT), "model."), release_config(folder))
+    reference = folder.tensors(EXPECTED)
+    prediction = predict(network, folder.tensors(FORWARD[0]), "2d", 1.0, depth="depth" in reference)
+    return compare_outputs(prediction, reference)
+
+
+def compare_weights(folder: GoldenFolder) -> list[Measure]:
+    """The file's three models load whole into their classes, and are the rounded weights of the other recordings."""
+    released = read_release(folder.root / LAYOUT)
+    known = ("model.", "vae.", "text_encoder.model.")
+    strangers = {key for key in released if not key.startswith(known)}
+    measures = [same_names("prefixes", strangers, set()), *_rounded("model", released, "model.", folder.tensors(WEIGHTS))]
+    if folder.has(VAE):
+        official = take(folder.tensors(VAE), "model.")
+        measures += _rounded("vae", released, "vae.model.", official)
+        load_vae(take(released, "vae.model."), vae_sizes(folder))
+        for name in ("mean", "std"):
+            stored = folder.tensors(VAE)[name].bfloat16()
+            measures.append(difference(f"vae.{name}", released[f"vae.{name}"].float(), stored.float()))
+    if folder.has(TEXT):
+        import json
+
+        official = take(folder.tensors(TEXT), "model.")
+        measures += _rounded("text encoder", released, "text_encoder.model.", official)
+        load_text_encoder(take(released, "text_encoder.model."), json.loads(folder.metadata(TEXT)["config"]))
+    return measures
+
+
+def read_release(root: Path) -> dict[str, Tensor]:
+    """The tensors of a DeepSpeed file; `weights_only` refuses everything that could run code."""
+    files = sorted(root.glob("checkpoints/*/checkpoint/*model_states.pt"))
+    if len(files) != 1:
+        raise ValueError(f"{root} should hold one checkpoints/*/checkpoint/*model_states.pt, it holds {len(files)}")
+    return torch.load(files[0], map_location="cpu", weights_only=True, mmap=True)["module"]
+
+
+def release_config(folder: GoldenFolder) -> dict[str, Any]:
+    """The DiT's sizes come from Wan's config, X-WAM's own from the experiment's."""
+    return folder.json(f"{LAYOUT}/wan_config.json") | read_yaml(folder.root / LAYOUT / "config.yaml")
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without code: values with Python tags are read as the text, list or mapping that they are."""
+
+
+def _plain(loader: yaml.SafeLoader, _tag: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        return loader.construct_scalar(node)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    assert isinstance(node, yaml.MappingNode)
+    return loader.construct_mapping(node, deep=True)
+
+
+_PlainLoader.add_multi_constructor("tag:yaml.org,2002:python/", _plain)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    with path.open(encoding="utf-8") as file:
+        return yaml.load(file, Loader=_PlainLoader)  # noqa: S506 - a SafeLoader
+
+
+def compare_spec_file(folder: GoldenFolder, path: Path) -> list[Measure]:
+    return compare_spec(folder.json(path.name)["spec"])
+
+
+def compare_spec(spec: Mapping[str, Any]) -> list[Measure]:
+    """Every name, shape and diffusers name of the full-size model, which is built without memory."""
+    ours = full_size_parameters()
+    official = {to_official(name): tuple(parameter.shape) for name, parameter in ours.items()}
+    wanted = {name: tuple(entry["shape"]) for name, entry in spec.items()}
+    shared = sorted(official.keys() & wanted.keys())
+    wan = {to_official(name): theirs for name in ours if (theirs := to_diffusers(name)) is not None}
+    wanted_wan = {name: entry["diffusers"] for name, entry in spec.items() if "diffusers" in entry}
+    return [
+        same_names("names", set(official), set(wanted)),
+        same_names("shapes", {f"{n}: {official[n]}" for n in shared}, {f"{n}: {wanted[n]}" for n in shared}),
+        same_names("names in diffusers", _arrows(wan), _arrows(wanted_wan)),
+        same_names("official -> ours", {from_official(name) for name in wanted}, set(ours)),
+        same_names("diffusers -> ours", {from_diffusers(name) for name in wanted_wan.values()}, {from_official(n) for n in wan}),
+        identical(
+            "parameters",
+            torch.tensor(sum(parameter.numel() for parameter in ours.values())),
+            torch.tensor(sum(prod(shape) for shape in wanted.values())),
+        ),
+    ]
+
+
+@lru_cache(maxsize=1)
+def full_size_parameters() -> dict[str, Tensor]:
+    with torch.device("meta"):
+        return dict(XWAMTransformer(TransformerSizes()).state_dict())
+
+
+def _rounded(label: str, released: Mapping[str, Tensor], prefix: str, stored: Mapping[str, Tensor]) -> list[Measure]:
+    ours = take(released, prefix)
+    wrong = sum(not torch.equal(ours[name], tensor.bfloat16()) for name, tensor in stored.items() if name in ours)
+    return [
+        same_names(f"names of the {label}", set(ours), set(stored)),
+        Measure(f"weights of the {label}, rounded to bf16", float(wrong), 0.0, "tensors that differ"),
+    ]
+
+
+def _arrows(table: Mapping[str, str]) -> set[str]:
+    return {f"{key} -> {value}" for key, value in table.items()}
