@@ -1,7 +1,7 @@
 """X-WAM for LeRobot: imagine the next seconds as multi-view RGB-D video and act on them.
 
-Importing this package registers the policy type, its processor steps and its env types with LeRobot; the heavy
-libraries (diffusers, transformers) load when a policy does.
+Importing this package registers the policy type, its processor steps and its env types with LeRobot; the
+heavy libraries (diffusers, transformers) load when a policy does.
 """
 
 from . import envs, processor_xwam

@@ -1,24 +1,28 @@
-"""What a user can set. Sizes left at None come from the preset; derived numbers are properties."""
+"""What a user can set. Sizes left at 0 and names left empty come from the preset; derived numbers are
+properties.
+"""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from lerobot.configs import FeatureType, NormalizationMode, PreTrainedConfig
 from lerobot.optim import AdamWConfig, DiffuserSchedulerConfig
 from lerobot.utils.constants import ACTION, OBS_STATE
 
 from .data.layout import EE_ACTION_DIMS, EE_STATE_DIMS, detect_interface, feature_names
+from .model.fusion import DepthMode
 from .model.losses import LossWeights
+from .model.noise import NoiseLaw, TimeLaw
 from .model.sampler import Plan
 from .model.sizes import TransformerSizes
 from .presets import PRESETS
 
 FORMAT_VERSION = 1
+FROM_PRESET = 0  # no size is zero, so zero can mean "as the preset has it"
 FRAMES_PER_LATENT = 4  # temporal stride of the Wan VAE
-DEPTH_UNITS = ("mm", "m")
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +32,9 @@ logger = logging.getLogger(__name__)
 class XWAMConfig(PreTrainedConfig):
     """X-WAM: multi-view RGB-D futures and the next action chunk from one diffusion transformer.
 
-    Start small with `--policy.preset=tiny`. For a real robot start from trained weights: `--policy.path=...` goes on
-    with a checkpoint, its cameras and its statistics; `--policy.base_weights=...` takes only the weights and fits
-    cameras, interface and statistics to your dataset.
+    Start small with `--policy.preset=tiny`. For a real robot start from trained weights: `--policy.path=...`
+    goes on with a checkpoint, its cameras and its statistics; `--policy.base_weights=...` takes only the
+    weights and fits cameras, interface and statistics to your dataset.
     """
 
     format_version: int = FORMAT_VERSION
@@ -39,14 +43,18 @@ class XWAMConfig(PreTrainedConfig):
     # --- Weights and codecs to start from ---
     base_weights: str | None = None  # folder or Hub id of X-WAM weights for a new robot or dataset
     base_revision: str | None = None
-    codecs: str | None = None  # diffusers folder or Hub id with vae/, text_encoder/, tokenizer/; or "tiny"
+    codecs: str = ""  # diffusers folder or Hub id with vae/, text_encoder/, tokenizer/; or "tiny"
     codecs_revision: str | None = None
 
     # --- What the robot is ---
-    interface: str = "auto"  # "ee": universal end-effector layout; "native": the dataset's own vectors
+    interface: Literal["auto", "ee", "native"] = (
+        "auto"  # "ee": universal end-effector layout; "native": the dataset's own vectors
+    )
     state_width: int = 16  # widths of the network: vectors of the dataset are padded to them
     action_width: int = 14
-    depth_unit: str = "mm"  # of float depth frames as they arrive; integer frames are always millimetres
+    depth_unit: Literal["mm", "m"] = (
+        "mm"  # of float depth frames as they arrive; integer frames are always millimetres
+    )
     depth_near: float = 0.1  # metres; the depth codec maps 1/near to +1 and 1/far to -1
     depth_far: float = 10.0
     default_task: str | None = None  # the instruction where a dataset or env has none
@@ -57,28 +65,28 @@ class XWAMConfig(PreTrainedConfig):
     # --- Horizon ---
     num_frames: int = 9  # frame 0 is given, the others are imagined
     actions_per_frame: int = 4
-    n_action_steps: int | None = None  # executed of each chunk; default: all of it
-    height: int | None = None
-    width: int | None = None
+    n_action_steps: int = 0  # executed of each chunk; 0: all of it
+    height: int = FROM_PRESET
+    width: int = FROM_PRESET
 
-    # --- Network ---
-    dim: int | None = None
-    ffn_dim: int | None = None
-    heads: int | None = None
-    blocks: int | None = None
-    depth_blocks: int | None = None
-    time_dim: int | None = None
-    max_views: int | None = None
-    latent_channels: int | None = None
-    vae_stride: int | None = None
-    text_dim: int | None = None
-    text_tokens: int | None = None
-    depth: str = "interleaved"  # or "none", "sequence", "channel": the paper's ablation
-    dtype: str | None = None  # of the large products: "bfloat16" or "float32"
+    # --- Network (0: as in the preset) ---
+    dim: int = FROM_PRESET
+    ffn_dim: int = FROM_PRESET
+    heads: int = FROM_PRESET
+    blocks: int = FROM_PRESET
+    depth_blocks: int = FROM_PRESET
+    time_dim: int = FROM_PRESET
+    max_views: int = FROM_PRESET
+    latent_channels: int = FROM_PRESET
+    vae_stride: int = FROM_PRESET
+    text_dim: int = FROM_PRESET
+    text_tokens: int = FROM_PRESET
+    depth: DepthMode = "interleaved"  # the others are the paper's ablation
+    dtype: Literal["", "bfloat16", "float32"] = ""  # of the large products: "bfloat16" or "float32"
 
     # --- Training ---
-    noise_law: str = "ans"  # or "decoupled", "synchronous": the paper's ablation
-    time_law: str = "uniform"  # "beta" with noise_law="synchronous"
+    noise_law: NoiseLaw = "ans"  # the others are the paper's ablation
+    time_law: TimeLaw = "uniform"  # "beta" with noise_law="synchronous"
     clean_action_ratio: float = 0.5
     time_shift: float = 5.0
     loss_video: float = 1.0
@@ -121,16 +129,17 @@ class XWAMConfig(PreTrainedConfig):
     def __post_init__(self) -> None:
         if self.format_version > FORMAT_VERSION:
             raise ValueError(
-                f"format_version {self.format_version}: this checkpoint was written by a newer lerobot_policy_xwam "
-                f"(this one reads up to {FORMAT_VERSION}): pip install --upgrade lerobot_policy_xwam"
+                f"format_version {self.format_version}: this checkpoint was written by a newer "
+                f"lerobot_policy_xwam (this one reads up to {FORMAT_VERSION}): "
+                "pip install --upgrade lerobot_policy_xwam"
             )
         super().__post_init__()
         if self.preset not in PRESETS:
             raise ValueError(f"preset {self.preset!r} is unknown: use one of {', '.join(map(repr, PRESETS))}")
         for name, value in PRESETS[self.preset].items():
-            if getattr(self, name) is None:
+            if not getattr(self, name):
                 setattr(self, name, value)
-        if self.n_action_steps is None:
+        if not self.n_action_steps:
             self.n_action_steps = self.chunk_size
         self._refuse_bad_combinations()
 
@@ -141,7 +150,7 @@ class XWAMConfig(PreTrainedConfig):
             "noise_law": ("ans", "decoupled", "synchronous"),
             "time_law": ("uniform", "beta"),
             "dtype": ("bfloat16", "float32"),
-            "depth_unit": DEPTH_UNITS,
+            "depth_unit": ("mm", "m"),
         }.items():
             if (value := getattr(self, name)) not in allowed:
                 raise ValueError(f"{name}={value!r} is unknown: use one of {', '.join(map(repr, allowed))}")
@@ -154,11 +163,11 @@ class XWAMConfig(PreTrainedConfig):
                 )
         if self.num_frames < 2 or (self.num_frames - 1) % FRAMES_PER_LATENT:
             raise ValueError(
-                f"num_frames={self.num_frames}: the video VAE wants 1 + a multiple of {FRAMES_PER_LATENT}, e.g. 9"
+                f"num_frames={self.num_frames}: the VAE wants 1 + a multiple of {FRAMES_PER_LATENT}, e.g. 9"
             )
         if not 1 <= self.n_action_steps <= self.chunk_size:
             raise ValueError(
-                f"n_action_steps={self.n_action_steps} must lie between 1 and the chunk of {self.chunk_size} actions"
+                f"n_action_steps={self.n_action_steps} must lie between 1 and the chunk's {self.chunk_size}"
             )
         if not 0 < self.depth_near < self.depth_far:
             raise ValueError(
@@ -204,7 +213,7 @@ class XWAMConfig(PreTrainedConfig):
 
     @property
     def sizes(self) -> TransformerSizes:
-        """Depth as further views or channels makes the plain network wider; only "interleaved" has a branch."""
+        """Depth as further views or channels widens the plain network; only "interleaved" has a branch."""
         return TransformerSizes(
             dim=self.dim,
             ffn_dim=self.ffn_dim,
@@ -275,37 +284,42 @@ class XWAMConfig(PreTrainedConfig):
         images = [key for key, feature in features.items() if feature["dtype"] in ("image", "video")]
         depth = [key for key in images if is_depth(features[key])]
         self.depth_features = [] if self.depth == "none" else sorted(set(depth) & set(self.image_features))
+        inputs, outputs = self.input_features or {}, self.output_features or {}
         self.input_features = {
             key: feature
-            for key, feature in self.input_features.items()
+            for key, feature in inputs.items()
             if key == OBS_STATE or (key in images and (key not in depth or key in self.depth_features))
         }
         self.unused_features = sorted(set(images) - set(self.image_features))
-        self.output_features = {key: ft for key, ft in self.output_features.items() if key == ACTION}
+        self.output_features = {key: ft for key, ft in outputs.items() if key == ACTION}
         self.validate_features()
         if self.interface == "auto":
             self.interface, reason = detect_interface(
                 feature_names(features[OBS_STATE]), feature_names(features[ACTION])
             )
-            logger.info("X-WAM interface %r: %s. Override with --policy.interface=ee|native", self.interface, reason)
+            logger.info(
+                "X-WAM interface %r: %s. Override with --policy.interface=ee|native", self.interface, reason
+            )
         self.validate_features()
 
     def _check_same_robot(self, features: dict[str, dict[str, Any]]) -> None:
-        remedy = "to fit the weights to another robot start with --policy.base_weights=PATH instead of --policy.path"
+        remedy = "to fit these weights to another robot, use --policy.base_weights instead of --policy.path"
         for key, known in ((OBS_STATE, self.robot_state_feature), (ACTION, self.action_feature)):
             got = features[key]["shape"][0] if key in features else None
             if known is not None and got != known.shape[0]:
-                raise ValueError(f"{key}: the dataset has {got} dims, this checkpoint {known.shape[0]}: {remedy}")
+                raise ValueError(
+                    f"{key}: the dataset has {got} dims, this checkpoint {known.shape[0]}: {remedy}"
+                )
 
     def validate_features(self) -> None:
         """Refuse what the network could only misread. Called by the policy, in training and at inference."""
         if not self.cameras:
             raise ValueError(
-                "X-WAM needs at least one RGB camera: no 'observation.images.*' feature of 3 channels is given"
+                "X-WAM needs at least one RGB camera: there is no 'observation.images.*' of 3 channels"
             )
         if len(self.cameras) > self.max_views:
             raise ValueError(
-                f"{len(self.cameras)} cameras ({', '.join(self.cameras)}), the network has {self.max_views} views: "
+                f"{len(self.cameras)} cameras {self.cameras} for a network of {self.max_views} views: "
                 f"set --policy.max_views={len(self.cameras)} or choose cameras with --policy.input_features"
             )
         for key, feature in self.image_features.items():
@@ -322,7 +336,7 @@ class XWAMConfig(PreTrainedConfig):
                 )
         if self.depth in ("sequence", "channel") and len(self.depth_features) < len(self.cameras):
             raise ValueError(
-                f"depth={self.depth!r} needs depth for every camera, it is there for {self.depth_features or 'none'}: "
+                f"depth={self.depth!r} needs depth for every camera, got {self.depth_features or 'none'}: "
                 "use depth='interleaved', which trains with what there is"
             )
         dims = {}
@@ -337,12 +351,14 @@ class XWAMConfig(PreTrainedConfig):
             dims[key] = feature.shape[0]
             if dims[key] > width:
                 name = "state_width" if key == OBS_STATE else "action_width"
-                raise ValueError(f"{key}: {dims[key]} dims, the network takes {width}: set --policy.{name}={dims[key]}")
+                raise ValueError(
+                    f"{key}: {dims[key]} dims, the network takes {width}: set --policy.{name}={dims[key]}"
+                )
         if self.interface == "ee" and (dims[OBS_STATE], dims[ACTION]) not in zip(
             EE_STATE_DIMS, EE_ACTION_DIMS, strict=True
         ):
             raise ValueError(
-                f"interface 'ee' wants state and action of 8 and 7 dims (one arm) or 16 and 14 (two arms), got "
+                "interface 'ee' wants state and action of 8 and 7 dims (one arm) or 16 and 14 (two), got "
                 f"{dims[OBS_STATE]} and {dims[ACTION]}: use --policy.interface=native or convert the dataset"
             )
 

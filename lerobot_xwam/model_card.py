@@ -1,4 +1,6 @@
-"""The card that goes to the Hub with a trained policy: what it is, what it needs, how to run it. No invented numbers."""
+"""The card that goes to the Hub with a trained policy: what it is, what it needs, how to run it. No invented
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def render_model_card(
     train_config: Any = None,
     dataset_meta: Any = None,
 ) -> ModelCard:
-    """Only facts at hand are printed: the configuration, the training run and the dataset, where they are known."""
+    """Only facts at hand are printed: the configuration, the training run and the dataset, where they are
+    known.
+    """
     lineage = config.base_weights or (WAN22.removesuffix("-Diffusers") if config.codecs == WAN22 else None)
     data = ModelCardData(
         license=license or "apache-2.0",
@@ -30,7 +34,9 @@ def render_model_card(
         tags=sorted({"robotics", "lerobot", "xwam", "world-model", f"arxiv:{PAPER}", *(tags or [])}),
         model_name="xwam",
         datasets=dataset_repo_id,
-        base_model=lineage if lineage and lineage.count("/") == 1 and not lineage.startswith((".", "/")) else None,
+        base_model=lineage
+        if lineage and lineage.count("/") == 1 and not lineage.startswith((".", "/"))
+        else None,
     )
     template = files("lerobot_xwam").joinpath("model_card.md").read_text(encoding="utf-8")
     return ModelCard.from_template(

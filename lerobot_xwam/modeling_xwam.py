@@ -1,8 +1,8 @@
 """XWAMPolicy: the LeRobot contract around the model, and nothing else.
 
-    training   batch -> Clip -> codecs -> Latents -> times and noise -> transformer -> losses
-    acting     batch -> Observation -> codecs (one frame) -> denoise_actions -> Draft -> actions
-    imagining  Draft -> finish_video -> Rollout -> decoded video and depth
+training   batch -> Clip -> codecs -> Latents -> times and noise -> transformer -> losses
+acting     batch -> Observation -> codecs (one frame) -> denoise_actions -> Draft -> actions
+imagining  Draft -> finish_video -> Rollout -> decoded video and depth
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from typing import Any, Literal
 
 import torch
 from huggingface_hub import ModelCard
-from torch import Tensor
-
 from lerobot.configs import PreTrainedConfig
 from lerobot.policies.pretrained import PreTrainedPolicy
+from torch import Tensor
 
 from .codecs.bundle import Codecs
 from .configuration_xwam import XWAMConfig
@@ -35,7 +34,9 @@ from .randomness import fixed_generators, rollout_generators, training_generator
 from .weights.loading import find_weights, load_exactly
 
 # What depends on the robot: with `base_weights`, these start anew where their shapes differ.
-ROBOT_WEIGHTS = tuple(f"net.{name}" for name in ("view_embedding", "action_in", "action_out", "state_in", "state_out"))
+ROBOT_WEIGHTS = tuple(
+    f"net.{name}" for name in ("view_embedding", "action_in", "action_out", "state_in", "state_out")
+)
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +47,12 @@ class XWAMPolicy(PreTrainedPolicy):
     _fsdp_wrap_modules = ["Block"]
     _no_split_modules = ["Block"]
 
-    def __init__(self, config: XWAMConfig, *, empty: bool = False, dataset_meta: Any = None, **_: Any) -> None:
-        """`empty` builds on the meta device, for weights that are about to be read. `dataset_meta` comes in training."""
+    def __init__(
+        self, config: XWAMConfig, *, empty: bool = False, dataset_meta: Any = None, **_: Any
+    ) -> None:
+        """`empty` builds on the meta device, for weights that are about to be read. `dataset_meta` comes in
+        training.
+        """
         super().__init__(config)
         config.validate_features()
         self.config: XWAMConfig = config
@@ -69,10 +74,14 @@ class XWAMPolicy(PreTrainedPolicy):
     def forward(
         self, batch: dict[str, Any], reduction: Literal["mean", "none"] = "mean"
     ) -> tuple[Tensor, dict[str, float]]:
-        """The training loss of a packed batch. `reduction="none"` gives one loss per sample, of the same mean."""
+        """The training loss of a packed batch. `reduction="none"` gives one loss per sample, of the same
+        mean.
+        """
         clip, cfg = Clip.of(batch), self.config
         generators = (
-            training_generators(len(clip.actions)) if self.training else fixed_generators(_identities(batch, clip))
+            training_generators(len(clip.actions))
+            if self.training
+            else fixed_generators(_identities(batch, clip))
         )
         clean, clean_depth, depth_mask = self._encode_clip(clip, generators)
         chance = uniforms(4, generators).to(clean.video.device)  # B 4: three for the times, one for the text
@@ -85,7 +94,9 @@ class XWAMPolicy(PreTrainedPolicy):
             uniforms=chance[:, :3],
         )
         dropped = (chance[:, 3] < cfg.text_dropout) & self.training
-        tasks = ["" if drop else task for task, drop in zip(clip.observation.tasks, dropped.tolist(), strict=True)]
+        tasks = [
+            "" if drop else task for task, drop in zip(clip.observation.tasks, dropped.tolist(), strict=True)
+        ]
 
         given, noise = given_of(clean, cfg.depth), draw_noise(clean, generators)
         noisy = add_noise(clean, noise, t_video, t_action, given)
@@ -93,12 +104,14 @@ class XWAMPolicy(PreTrainedPolicy):
             prediction = self.net(
                 noisy,
                 clock_times(CLOCK * t_video, CLOCK * t_action, given),
-                self.net.read_text(self._encode_text(tasks)),
+                self.net.embed_text(self._encode_text(tasks)),
                 depth=cfg.has_depth_branch and clean_depth is not None,
             )
         masks = LossMasks(
             Latents(
-                video=~given.video, actions=clip.action_mask * ~given.actions, states=clip.state_mask * ~given.states
+                video=~given.video,
+                actions=clip.action_mask * ~given.actions,
+                states=clip.state_mask * ~given.states,
             ),
             sample=t_action > 0,
             depth=depth_mask,
@@ -114,17 +127,10 @@ class XWAMPolicy(PreTrainedPolicy):
     ) -> tuple[Latents, Tensor | None, Tensor | None]:
         """-> (clean latents, clean depth latents or None, which depth latents count: B 1 T V h w)"""
         cfg, vae = self.config, self.codecs.video(self._device)
-        rgb, depth = clip.observation.video, None
-        if clip.depth is not None and cfg.depth != "none":
-            depth = torch.cat([clip.depth, clip.depth_valid.to(clip.depth)], dim=3)  # B V F 2 H W
+        rgb, depth = clip.observation.video, clip.depth if cfg.depth != "none" else None
         if self.training:
             how = Augmentation(cfg.crop_ratio, cfg.brightness, cfg.contrast, cfg.saturation, cfg.hue)
-            pairs = [
-                augment(rgb[i], None if depth is None else depth[i], how, generator)
-                for i, generator in enumerate(generators)
-            ]
-            rgb = torch.stack([frames for frames, _ in pairs])
-            depth = None if depth is None else torch.stack([codes for _, codes in pairs])
+            rgb, depth = augment(rgb, depth, how, generators)
         else:
             rgb = center_crop(rgb, cfg.crop_ratio)
             depth = None if depth is None else center_crop(depth, cfg.crop_ratio, depth=True)
@@ -154,7 +160,7 @@ class XWAMPolicy(PreTrainedPolicy):
 
     @torch.no_grad()
     def predict_action_chunk(self, batch: dict[str, Any], noise: Latents | None = None, **_: Any) -> Tensor:
-        """The next `chunk_size` actions in model space, B K A; the postprocessor brings them to robot units."""
+        """The next `chunk_size` actions in model space, B K A; the postprocessor makes robot units of them."""
         imagination = self.imagine(Observation.of(batch), noise)
         draft = imagination.draft()
         if self.config.save_predicted_video:
@@ -163,7 +169,9 @@ class XWAMPolicy(PreTrainedPolicy):
 
     @torch.no_grad()
     def imagine(self, observation: Observation, noise: Latents | None = None) -> Imagination:
-        """One imagination from one observation: actions first (`draft`), then as much video as wanted (`finish`)."""
+        """One imagination from one observation: actions first (`draft`), then as much video as wanted
+        (`finish`).
+        """
         self.eval()
         cfg = self.config
         first = center_crop(observation.video[:, :, :1], cfg.crop_ratio)  # B V 1 3 H W
@@ -203,8 +211,10 @@ class XWAMPolicy(PreTrainedPolicy):
 
     @torch.no_grad()
     def decode_predicted_latents(self, latents: Tensor) -> Tensor:
-        """What `lerobot-eval` writes with `save_predicted_video`: every chunk's frames, views side by side, RGB above
-        depth. latents: B C (chunks T) V h w -> frames H W 3 uint8 of the first sample"""
+        """What `lerobot-eval` writes with `save_predicted_video`: every chunk's frames, RGB above depth.
+
+        latents: B C (chunks T) V h w -> frames H W 3 uint8 of the first sample, cameras side by side
+        """
         codec = self.codecs.video(self._device)
         return film(latents, codec, self.config.latent_frames, cameras=len(self.config.cameras))
 
@@ -219,7 +229,7 @@ class XWAMPolicy(PreTrainedPolicy):
 
     def _get_default_peft_targets(self) -> dict[str, Any]:
         return {
-            "target_modules": r".*net\.(blocks|depth_blocks)\.\d+\.((self|text)_attn\.(q|k|v|out)|ffn\.(0|2))",
+            "target_modules": r".*net\.(depth_)?blocks\.\d+\.((self|text)_attn\.(q|k|v|out)|ffn\.(0|2))",
             "modules_to_save": ["action_in", "action_out", "state_in", "state_out", "view_embedding"],
         }
 
@@ -235,7 +245,7 @@ class XWAMPolicy(PreTrainedPolicy):
         return render_model_card(self.config, dataset_repo_id, license, tags, cfg, dataset_meta)
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
+    def from_pretrained(
         cls,
         pretrained_name_or_path: str | Path,
         *,
@@ -244,7 +254,9 @@ class XWAMPolicy(PreTrainedPolicy):
         strict: bool = True,
         **kwargs: Any,
     ) -> XWAMPolicy:
-        """Load exactly: a missing, left-over or misshapen weight is an error with a report, whatever `strict` says."""
+        """Load exactly: a missing, left-over or misshapen weight is an error with a report, whatever
+        `strict` says.
+        """
         hub = {
             name: kwargs.pop(name)
             for name in ("force_download", "token", "cache_dir", "local_files_only")
@@ -266,8 +278,8 @@ class XWAMPolicy(PreTrainedPolicy):
         if base is None:
             if self.config.preset != "tiny":
                 logger.warning(
-                    "X-WAM %s starts from random weights. Give --policy.base_weights=... (converted Wan2.2 or X-WAM "
-                    "weights) unless you mean to train from nothing",
+                    "X-WAM %s starts from random weights. Give --policy.base_weights=... (converted Wan2.2 or "
+                    "X-WAM weights) unless you mean to train from nothing",
                     self.config.preset,
                 )
             init_from_nothing(self.net, generator)
@@ -305,7 +317,7 @@ def _identities(batch: dict[str, Any], clip: Clip) -> Tensor:
 
 
 def _valid_latents(valid: Tensor, latents: Tensor) -> Tensor:
-    """A depth latent counts if at least half of its pixels had a reading. valid: B V F 1 H W -> B 1 T V h w"""
+    """A depth latent counts if half of its pixels had a reading. valid: B V F 1 H W -> B 1 T V h w"""
     _, _, frames, _, height, width = latents.shape
     share = torch.nn.functional.adaptive_avg_pool2d(valid.flatten(0, 2), (height, width))  # B*V*F 1 h w
     share = share.view(*valid.shape[:3], height, width)  # B V F h w
@@ -317,8 +329,8 @@ def _refuse_short_episodes(dataset_meta: Any, config: XWAMConfig) -> None:
     longest = max(dataset_meta.episodes["length"])
     if longest <= config.chunk_size:
         raise ValueError(
-            f"the longest episode has {longest} frames, the horizon needs {config.chunk_size + 1}: record longer "
-            f"episodes or shorten it, e.g. --policy.num_frames=5 --policy.actions_per_frame={config.actions_per_frame}"
+            f"the longest episode has {longest} frames, the horizon needs {config.chunk_size + 1}: "
+            "record longer episodes or shorten the horizon, e.g. --policy.num_frames=5"
         )
 
 

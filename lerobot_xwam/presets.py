@@ -1,4 +1,4 @@
-"""Sizes that go together. A preset fills every setting the user left at None; anything given by hand wins."""
+"""Sizes that go together. A preset fills every setting left at 0 or empty; anything given by hand wins."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "codecs": WAN22,
         "dtype": "bfloat16",
     },
-    # The same architecture, small enough to train on a laptop in minutes; codecs included, nothing is downloaded.
+    # The same architecture, small enough to train on a laptop in minutes; codecs included, nothing is
+    # downloaded.
     "tiny": {
         "height": 64,
         "width": 80,

@@ -1,10 +1,11 @@
-"""Robot and dataset values <-> model values. Training, evaluation and the robot go through the same two steps.
+"""Robot and dataset values <-> model values. Training, evaluation and the robot go through the same two
+steps.
 
-    pack     frames -> [-1, 1] at the network's size, depth -> codes, state and action -> scaled, padded, masked
+    pack     frames -> [-1, 1] at the network's size, depth -> codes, vectors -> scaled, padded, masked
     unpack   predicted actions -> the robot's units and width
 
-LeRobot's own normaliser steps stay in the pipelines under the names its commands override, and do nothing: they are
-force-fed with raw statistics on fine-tuning. Ours keep the checkpoint's.
+LeRobot's own normaliser steps stay in the pipelines under the names its commands override, and do nothing:
+they are force-fed with raw statistics on fine-tuning. Ours keep the checkpoint's.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from lerobot.configs import PipelineFeatureType, PolicyFeature
 from lerobot.lerobot_types import EnvTransition, PolicyAction, TransitionKey
 from lerobot.processor import (
@@ -37,6 +36,7 @@ from lerobot.utils.constants import (
     POLICY_POSTPROCESSOR_DEFAULT_NAME,
     POLICY_PREPROCESSOR_DEFAULT_NAME,
 )
+from torch import Tensor
 
 from .codecs.depth import DepthCodec, to_metres
 from .configuration_xwam import XWAMConfig
@@ -45,6 +45,7 @@ from .data.layout import canonical_quaternions
 from .data.scaling import Scaling
 from .data.views import resize
 
+NOT_READ_YET = Scaling.identity(0, 0)  # a saved pipeline is rebuilt empty; load_state_dict brings the numbers
 Features = dict[PipelineFeatureType, dict[str, PolicyFeature]]
 
 
@@ -69,11 +70,7 @@ class XWAMPackStep(ProcessorStep):
     depth_far: float
     depth_unit: str
     default_task: str | None = None
-    scaling: Scaling | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        if self.scaling is None:  # replaced by load_state_dict when a checkpoint is read
-            self.scaling = Scaling.identity(self.state_dim, self.action_dim)
+    scaling: Scaling = field(default=NOT_READ_YET, repr=False)
 
     def __call__(self, transition: EnvTransition) -> EnvTransition:
         transition = transition.copy()
@@ -87,7 +84,7 @@ class XWAMPackStep(ProcessorStep):
         if training:
             transition[TransitionKey.ACTION], result[packed.ACTION_MASK] = self._action(action, extra)
             if self.depth_features:
-                result[packed.DEPTH], result[packed.DEPTH_VALID] = self._depth(observation)
+                result[packed.DEPTH] = self._depth(observation)
         extra[packed.TASK] = self._task(extra, batch=len(result[packed.STATE]))
         transition[TransitionKey.OBSERVATION] = result
         transition[TransitionKey.COMPLEMENTARY_DATA] = extra
@@ -105,8 +102,8 @@ class XWAMPackStep(ProcessorStep):
         for key in images:
             if key not in known and not key.endswith("_is_pad") and observation[key].shape[-3] == 3:
                 raise ValueError(
-                    f"{key}: camera is not known to this policy, which sees {self.cameras}. Take it out of the "
-                    "robot, env or dataset, or train with it (--policy.base_weights keeps the weights)"
+                    f"{key}: camera is not known to this policy, which sees {self.cameras}. "
+                    "Take it out of the robot, env or dataset, or train with it (--policy.base_weights keeps the weights)"
                 )
         views = [self._frames(observation[key], key, 3, training) for key in self.cameras]
         return torch.stack([resize(view, (self.height, self.width)) for view in views], dim=1) * 2 - 1
@@ -122,9 +119,9 @@ class XWAMPackStep(ProcessorStep):
             image = image.float() / 255
         return image.float() if channels == 3 else image
 
-    def _depth(self, observation: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """-> (codes, valid), both B V F 1 H W; a camera without depth is invalid everywhere"""
-        codec, codes, valid = DepthCodec(self.depth_near, self.depth_far), [], []
+    def _depth(self, observation: dict[str, Any]) -> Tensor:
+        """-> B V F 2 H W: code and validity; a camera without depth is invalid everywhere"""
+        codec, views = DepthCodec(self.depth_near, self.depth_far), []
         for camera in self.cameras:
             key = f"{camera}_depth"
             if key not in self.depth_features:
@@ -133,16 +130,17 @@ class XWAMPackStep(ProcessorStep):
             else:
                 if key not in observation:
                     raise ValueError(
-                        f"{key}: depth is missing from the batch; this policy was set up with {self.depth_features}"
+                        f"{key}: depth is missing; this policy was set up with {self.depth_features}"
                     )
                 raw = self._frames(observation[key], key, 1, training=True)
                 metres = resize(to_metres(raw, self.depth_unit, key), (self.height, self.width), depth=True)
-            code, seen = codec.encode(metres)
-            codes.append(code)
-            valid.append(seen)
-        return torch.stack(codes, dim=1), torch.stack(valid, dim=1)
+            code, valid = codec.encode(metres)
+            views.append(torch.cat([code, valid.to(code)], dim=2))
+        return torch.stack(views, dim=1)
 
-    def _state(self, observation: dict[str, Any], extra: dict[str, Any], training: bool) -> tuple[Tensor, Tensor]:
+    def _state(
+        self, observation: dict[str, Any], extra: dict[str, Any], training: bool
+    ) -> tuple[Tensor, Tensor]:
         """-> (states, mask), both B S P"""
         if OBS_STATE not in observation:
             raise ValueError(f"{OBS_STATE} is missing; got {sorted(observation)}")
@@ -180,12 +178,12 @@ class XWAMPackStep(ProcessorStep):
 
     def _task(self, extra: dict[str, Any], batch: int) -> list[str]:
         task = extra.get(packed.TASK)
-        tasks = [task] * batch if isinstance(task, str) or task is None else list(task)
-        tasks = [each or self.default_task for each in tasks]
-        if len(tasks) != batch or not all(isinstance(each, str) for each in tasks):
+        given = [task] * batch if isinstance(task, str) or task is None else list(task)
+        tasks = [each or self.default_task or "" for each in given]
+        if len(tasks) != batch or not all(tasks):
             raise ValueError(
-                f"task: no instruction for every sample (got {task!r}, batch of {batch}). Record the dataset with a "
-                'task, or set one for all: --policy.default_task="pick up the cube"'
+                f"task: no instruction for every sample (got {task!r}, batch of {batch}). Record the "
+                'dataset with a task, or set one for all: --policy.default_task="pick up the cube"'
             )
         return tasks
 
@@ -209,11 +207,7 @@ class XWAMUnpackActionStep(PolicyActionProcessorStep):
 
     state_dim: int
     action_dim: int
-    scaling: Scaling | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        if self.scaling is None:
-            self.scaling = Scaling.identity(self.state_dim, self.action_dim)
+    scaling: Scaling = field(default=NOT_READ_YET, repr=False)
 
     def action(self, action: PolicyAction) -> PolicyAction:
         return self.scaling.raw_action(action[..., : self.action_dim].float())  # B A or B K A
@@ -235,7 +229,8 @@ def make_xwam_pre_post_processors(
     config: XWAMConfig,
     dataset_stats: dict[str, dict[str, Any]] | None = None,
 ) -> tuple[
-    PolicyProcessorPipeline[dict[str, Any], dict[str, Any]], PolicyProcessorPipeline[PolicyAction, PolicyAction]
+    PolicyProcessorPipeline[dict[str, Any], dict[str, Any]],
+    PolicyProcessorPipeline[PolicyAction, PolicyAction],
 ]:
     """Both pipelines from one scaling, so that the way out is the inverse of the way in."""
     state_dim = config.robot_state_feature.shape[0]

@@ -1,12 +1,14 @@
 """Randomness that belongs to a sample, not to a process.
 
-Every sample of the global batch gets its own generator from one seed and its position. A run draws the same noise
-on one GPU and on eight, and a checkpoint resumes exactly, because the seed comes from torch's global generator,
-which LeRobot saves.
+Every sample of the global batch gets its own generator from one seed and its position. A run draws the same
+noise on one GPU and on eight, and a checkpoint resumes exactly, because the seed comes from numpy's global
+generator. LeRobot saves it like torch's, but a DataLoader draws from torch's whenever it starts: once more often
+in a run that was resumed.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -14,13 +16,13 @@ from torch import Tensor
 
 def training_generators(batch: int) -> list[torch.Generator]:
     """One CPU generator per local sample. All processes draw the same seed: LeRobot seeds them alike."""
-    seed = int(torch.randint(2**62, ()))
+    seed = int(np.random.randint(2**62))
     rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
     return [_generator(seed, rank * batch + i) for i in range(batch)]
 
 
 def fixed_generators(identities: Tensor) -> list[torch.Generator]:
-    """For validation: a sample's noise depends on its index in the dataset alone, so losses are comparable."""
+    """For validation: a sample's noise depends on its dataset index alone, so losses are comparable."""
     return [_generator(0, int(identity)) for identity in identities.tolist()]
 
 

@@ -1,1 +1,3 @@
-"""Frozen networks at the border: video VAE, text encoder, and the metric depth code. Never part of a saved policy."""
+"""Frozen networks at the border: video VAE, text encoder, and the metric depth code. Never part of a saved
+policy.
+"""

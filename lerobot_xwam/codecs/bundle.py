@@ -10,7 +10,9 @@ from .video import VideoCodec
 
 
 class Codecs:
-    """Holds the VAE and the text encoder outside of the policy's module tree, so they are neither saved nor trained."""
+    """Holds the VAE and the text encoder outside of the policy's module tree, so they are neither saved nor
+    trained.
+    """
 
     def __init__(self, source: str, revision: str | None, dtype: torch.dtype, text_tokens: int) -> None:
         self.source, self.revision, self.dtype, self.text_tokens = source, revision, dtype, text_tokens

@@ -2,8 +2,9 @@
 
     code = 2 (1/d - 1/far) / (1/near - 1/far) - 1        near -> +1, far -> -1
 
-Inverse depth spends its resolution where a gripper works. near and far are the checkpoint's, so the code can be
-turned back into metres. Pixels without a reading (0, negative, NaN, infinite) become far and are marked invalid.
+Inverse depth spends its resolution where a gripper works. near and far are the checkpoint's, so the code can
+be turned back into metres. Pixels without a reading (0, negative, NaN, infinite) become far and are marked
+invalid.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class DepthCodec:
 def to_metres(depth: Tensor, unit: str, key: str) -> Tensor:
     """Depth frames as LeRobot hands them over -> float32 metres.
 
-    Integers are millimetres. Floats are what `unit` says; a median that no robot camera could see means that the
-    unit is wrong, and is refused rather than learnt.
+    Integers are millimetres. Floats are what `unit` says; a median that no robot camera could see means that
+    the unit is wrong, and is refused rather than learnt.
     """
     if not depth.is_floating_point():
         unit = "mm"

@@ -1,4 +1,6 @@
-"""Where codecs come from: the package itself, a local folder, or the Hub. All have the layout of a diffusers repo."""
+"""Where codecs come from: the package itself, a local folder, or the Hub. All have the layout of a diffusers
+repo.
+"""
 
 from __future__ import annotations
 
@@ -42,5 +44,6 @@ def load_part(load: Callable[..., Any], source: str, revision: str | None, part:
         where = f"folder {path!r}" if local else f"Hub id {path!r}"
         raise OSError(
             f"codecs: {part} of {where} could not be loaded: {str(error).splitlines()[0]} "
-            "Go online once, or give a local copy with --policy.codecs=FOLDER (subfolders vae, text_encoder, tokenizer)"
+            "Go online once, or give a local copy with --policy.codecs=FOLDER "
+            "(subfolders vae, text_encoder, tokenizer)"
         ) from error

@@ -47,4 +47,6 @@ class TextCodec:
         tokens = self.tokenizer(
             [prompt], padding="max_length", max_length=self.tokens, truncation=True, return_tensors="pt"
         ).to(self.encoder.device)
-        return self.encoder(tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state[0].float()
+        return (
+            self.encoder(tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state[0].float()
+        )

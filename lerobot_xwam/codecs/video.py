@@ -11,7 +11,9 @@ from .source import load_part
 
 
 class VideoCodec:
-    """The VAE is causal: the first latent depends on the first frame alone, so a condition is one frame's work."""
+    """The VAE is causal: the first latent depends on the first frame alone, so a condition is one frame's
+    work.
+    """
 
     def __init__(self, vae: Any) -> None:
         self.vae = vae.eval().requires_grad_(False)
@@ -42,7 +44,11 @@ class VideoCodec:
         return torch.stack([self._decode(view) for view in latents.unbind(dim=3)], dim=1)
 
     def _encode(self, clip: Tensor) -> Tensor:
-        mode = self.vae.encode(clip.transpose(1, 2).to(self.vae.device, self.vae.dtype)).latent_dist.mode().float()
+        mode = (
+            self.vae.encode(clip.transpose(1, 2).to(self.vae.device, self.vae.dtype))
+            .latent_dist.mode()
+            .float()
+        )
         return (mode - self._mean.to(mode)) / self._std.to(mode)  # B C T h w
 
     def _decode(self, latents: Tensor) -> Tensor:

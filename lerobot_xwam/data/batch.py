@@ -9,7 +9,6 @@ from torch import Tensor
 
 VIDEO = "observation.xwam.video"
 DEPTH = "observation.xwam.depth"
-DEPTH_VALID = "observation.xwam.depth_valid"
 STATE = "observation.xwam.state"
 STATE_MASK = "observation.xwam.state_mask"
 ACTION_MASK = "observation.xwam.action_mask"
@@ -39,8 +38,7 @@ class Clip:
     actions: Tensor  # B K A, scaled and padded
     action_mask: Tensor  # B K A: the arm is there and the step lies inside the episode
     state_mask: Tensor  # B S P
-    depth: Tensor | None  # B V F 1 H W, depth codes in [-1, 1]
-    depth_valid: Tensor | None  # B V F 1 H W, bool: a reading, of a camera that has depth
+    depth: Tensor | None  # B V F 2 H W: depth code in [-1, 1], and 1 where there was a reading
 
     @classmethod
     def of(cls, batch: dict[str, Any]) -> Clip:
@@ -51,7 +49,6 @@ class Clip:
             batch[ACTION_MASK],
             batch[STATE_MASK],
             batch.get(DEPTH),
-            batch.get(DEPTH_VALID),
         )
 
 

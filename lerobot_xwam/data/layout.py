@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,14 +21,14 @@ _ACTION = [r"d?x", r"d?y", r"d?z", r"d?(r|a|w)x|roll", r"d?(r|a|w)y|pitch", r"d?
 
 
 def feature_names(feature: dict[str, Any]) -> list[str]:
-    """A dataset feature's dimension names; LeRobot has them as a list, or as a dict of lists, or not at all."""
+    """A feature's dimension names; LeRobot has them as a list, or as a dict of lists, or not at all."""
     names = feature.get("names")
     if isinstance(names, dict):
         names = [name for group in names.values() for name in (group if isinstance(group, list) else [group])]
     return [str(name) for name in names] if names else [f"dim_{i}" for i in range(feature["shape"][0])]
 
 
-def detect_interface(state_names: list[str], action_names: list[str]) -> tuple[str, str]:
+def detect_interface(state_names: list[str], action_names: list[str]) -> tuple[Literal["ee", "native"], str]:
     """("ee" or "native", the reason in words). Only names decide: 8 and 7 numbers could be anything."""
     dims = len(state_names), len(action_names)
     shown = f"state of {dims[0]} ({_shorten(state_names)}), action of {dims[1]} ({_shorten(action_names)})"
@@ -53,7 +53,9 @@ def quaternion_dims(state_dim: int) -> list[int]:
 
 def _match(names: list[str], patterns: list[str]) -> bool:
     words = (re.sub(r"\.pos$", "", name.lower()) for name in names)
-    return all(re.search(rf"(^|[._ ])({pattern})$", word) for word, pattern in zip(words, patterns, strict=True))
+    return all(
+        re.search(rf"(^|[._ ])({pattern})$", word) for word, pattern in zip(words, patterns, strict=True)
+    )
 
 
 def _shorten(names: list[str]) -> str:

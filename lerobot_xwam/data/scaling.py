@@ -1,8 +1,9 @@
-"""Robot units <-> the network's [-1, 1]. One object does both directions, in training, evaluation and on the robot.
+"""Robot units <-> the network's [-1, 1]. One object does both directions, in training, evaluation and on the
+robot.
 
-States are mapped by their 1 % and 99 % quantiles; quaternions are left as they are. End-effector actions are only
-scaled, never shifted, so that 0 stays "no movement"; native actions (joint targets) are mapped like states.
-Nothing is clipped.
+States are mapped by their 1 % and 99 % quantiles; quaternions are left as they are. End-effector actions are
+only scaled, never shifted, so that 0 stays "no movement"; native actions (joint targets) are mapped like
+states. Nothing is clipped.
 """
 
 from __future__ import annotations
@@ -26,14 +27,18 @@ class Scaling:
     action_half: Tensor
 
     @classmethod
-    def fit(cls, interface: str, stats: dict[str, dict[str, Any]], state_key: str, action_key: str) -> Scaling:
+    def fit(
+        cls, interface: str, stats: dict[str, dict[str, Any]], state_key: str, action_key: str
+    ) -> Scaling:
         state_center, state_half = _middle_and_half(*_quantiles(stats, state_key))
         low, high = _quantiles(stats, action_key)
         if interface == "ee":
             raw = quaternion_dims(len(state_center))
             state_center[raw], state_half[raw] = 0.0, 1.0
             reach = torch.maximum(low.abs(), high.abs())
-            return cls(state_center, state_half, torch.zeros_like(reach), torch.where(reach < 1e-6, 1.0, reach))
+            return cls(
+                state_center, state_half, torch.zeros_like(reach), torch.where(reach < 1e-6, 1.0, reach)
+            )
         return cls(state_center, state_half, *_middle_and_half(low, high))
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Camera frames on their way in: resize, crop, colour. RGB bilinear, depth nearest-exact, never antialiased."""
+"""Camera frames on their way in: resize, crop, colour. RGB bilinear, depth nearest-exact, no antialiasing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 import torchvision.transforms.v2.functional as TF
 from torch import Tensor
+
+Window = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def crop_size(height: int, width: int, ratio: float) -> tuple[int, int]:
 
 
 def center_crop(frames: Tensor, ratio: float, *, depth: bool = False) -> Tensor:
-    """Cut the middle and resize back: what inference does where training crops at random. frames: ... C H W"""
+    """Cut the middle and resize back, where training crops at random. frames: ... C H W"""
     if ratio == 1:
         return frames
     height, width = frames.shape[-2:]
@@ -49,24 +51,37 @@ def center_crop(frames: Tensor, ratio: float, *, depth: bool = False) -> Tensor:
 
 
 def augment(
-    rgb: Tensor,  # V F 3 H W in [-1, 1]
-    depth: Tensor | None,  # V F 1 H W
+    rgb: Tensor,  # B V F 3 H W in [-1, 1]
+    depth: Tensor | None,  # B V F C H W
     how: Augmentation,
-    generator: torch.Generator,
+    generators: list[torch.Generator],
 ) -> tuple[Tensor, Tensor | None]:
-    """One sample's random crop (its own per view, the same for RGB and depth) and colour change."""
-    views, _, _, height, width = rgb.shape
-    rows, columns = crop_size(height, width, how.crop_ratio)
-    cut_rgb, cut_depth = [], []
-    for view in range(views):
-        top = int(torch.randint(height - rows + 1, (), generator=generator))
-        left = int(torch.randint(width - columns + 1, (), generator=generator))
-        window = (..., slice(top, top + rows), slice(left, left + columns))
-        cut_rgb.append(resize(rgb[view][window], (height, width)))
-        if depth is not None:
-            cut_depth.append(resize(depth[view][window], (height, width), depth=True))
-    rgb = jitter((torch.stack(cut_rgb) + 1) / 2, how, generator) * 2 - 1
-    return rgb, (torch.stack(cut_depth) if depth is not None else None)
+    """Random crops (one per view, the same for RGB and depth) and one colour change per sample."""
+    _, views, _, _, height, width = rgb.shape
+    windows = [[_random_window(height, width, how.crop_ratio, g) for _ in range(views)] for g in generators]
+    rgb = torch.stack([_cut(sample, window) for sample, window in zip(rgb, windows, strict=True)])
+    colours = zip((rgb + 1) / 2, generators, strict=True)
+    rgb = torch.stack([jitter(sample, how, generator) for sample, generator in colours]) * 2 - 1
+    if depth is None:
+        return rgb, None
+    cuts = [_cut(sample, window, depth=True) for sample, window in zip(depth, windows, strict=True)]
+    return rgb, torch.stack(cuts)
+
+
+def _random_window(height: int, width: int, ratio: float, generator: torch.Generator) -> Window:
+    rows, columns = crop_size(height, width, ratio)
+    top = int(torch.randint(height - rows + 1, (), generator=generator))
+    left = int(torch.randint(width - columns + 1, (), generator=generator))
+    return slice(top, top + rows), slice(left, left + columns)
+
+
+def _cut(sample: Tensor, windows: list[Window], *, depth: bool = False) -> Tensor:
+    """Cut each view's window and resize it back. sample: V F C H W"""
+    size = (sample.shape[-2], sample.shape[-1])
+    views = zip(sample, windows, strict=True)
+    return torch.stack(
+        [resize(view[..., rows, columns], size, depth=depth) for view, (rows, columns) in views]
+    )
 
 
 def jitter(rgb: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:

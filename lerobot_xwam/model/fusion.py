@@ -1,9 +1,9 @@
 """Where depth travels: beside the video (its own branch), or inside it, for the paper's ablation.
 
-    interleaved  a depth branch regresses the clean depth latent; the video is the RGB alone
-    sequence     depth latents are further views of the video, denoised with it
-    channel      depth latents are further channels of the video, denoised with it
-    none         no depth
+interleaved  a depth branch regresses the clean depth latent; the video is the RGB alone
+sequence     depth latents are further views of the video, denoised with it
+channel      depth latents are further channels of the video, denoised with it
+none         no depth
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _AXIS = {"channel": 1, "sequence": 3}  # of B C T V H W
 
 
 def join_depth(video: Tensor, depth: Tensor | None, mode: DepthMode) -> Tensor:
-    """RGB latents (and depth latents, or zeros where only their shape matters) -> what the network denoises."""
+    """RGB latents (with depth latents, or zeros where only shapes matter) -> what the network denoises."""
     if mode not in _AXIS:
         return video
     return torch.cat([video, torch.zeros_like(video) if depth is None else depth], dim=_AXIS[mode])

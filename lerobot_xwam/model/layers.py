@@ -51,7 +51,7 @@ def sinusoid(clock: Tensor, width: int) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Projections of one attention; q and k are normalised over the full width before they split into heads."""
+    """Projections of one attention; q and k are normalised over the full width, before they split."""
 
     def __init__(self, sizes: TransformerSizes) -> None:
         super().__init__()
@@ -70,7 +70,9 @@ class Attention(nn.Module):
         return self._heads(self.k_norm(self.k(x)), rope), self._heads(self.v(x), None)
 
     def attend(self, queries: Tensor, memory: KeyValue) -> Tensor:
-        mixed = F.scaled_dot_product_attention(queries, memory[0].to(queries.dtype), memory[1].to(queries.dtype))
+        mixed = F.scaled_dot_product_attention(
+            queries, memory[0].to(queries.dtype), memory[1].to(queries.dtype)
+        )
         return self.out(mixed.transpose(1, 2).flatten(2))  # B L dim
 
     def _heads(self, x: Tensor, rope: KeyValue | None) -> Tensor:
@@ -90,8 +92,13 @@ class Block(nn.Module):
         self.text_attn = Attention(sizes)
         self.ffn_norm = nn.LayerNorm(sizes.dim, sizes.eps, elementwise_affine=False)
         self.ffn = nn.Sequential(
-            nn.Linear(sizes.dim, sizes.ffn_dim), nn.GELU(approximate="tanh"), nn.Linear(sizes.ffn_dim, sizes.dim)
+            nn.Linear(sizes.dim, sizes.ffn_dim),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(sizes.ffn_dim, sizes.dim),
         )
+
+    def read_text(self, embedded: Tensor) -> KeyValue:
+        return self.text_attn.keys_values(embedded)
 
     def forward(
         self,
@@ -99,7 +106,7 @@ class Block(nn.Module):
         modulation: Tensor,  # B D 6 dim, the time's share, per distinct time
         time_index: Tensor,  # 1|B L -> D
         rope: KeyValue,
-        text: KeyValue,
+        text: KeyValue | Tensor,  # keys and values of the prompt, or the embedded prompt to read them from
         also: KeyValue | None = None,  # further keys and values to attend to, already turned
     ) -> tuple[Tensor, KeyValue]:
         """-> (x, the block's own keys and values after RoPE, for the depth branch to read)"""
@@ -108,10 +115,15 @@ class Block(nn.Module):
 
         h = self.self_norm(x.float()) * (1 + scale_a) + shift_a
         own = self.self_attn.keys_values(h, rope)
-        memory = own if also is None else (torch.cat([own[0], also[0]], dim=2), torch.cat([own[1], also[1]], dim=2))
+        memory = (
+            own
+            if also is None
+            else (torch.cat([own[0], also[0]], dim=2), torch.cat([own[1], also[1]], dim=2))
+        )
         x = x + self.self_attn.attend(self.self_attn.queries(h, rope), memory) * gate_a
 
-        x = x + self.text_attn.attend(self.text_attn.queries(self.text_norm(x)), text)
+        read = self.read_text(text) if isinstance(text, Tensor) else text
+        x = x + self.text_attn.attend(self.text_attn.queries(self.text_norm(x)), read)
 
         h = self.ffn_norm(x.float()) * (1 + scale_f) + shift_f
         x = x + self.ffn(h) * gate_f
@@ -119,7 +131,9 @@ class Block(nn.Module):
 
 
 class Head(nn.Module):
-    """Modulated norm and projection from tokens to latent patches; modulated by the unprojected time embedding."""
+    """Modulated norm and projection from tokens to latent patches; modulated by the unprojected time
+    embedding.
+    """
 
     def __init__(self, sizes: TransformerSizes) -> None:
         super().__init__()
@@ -129,7 +143,9 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor, time_index: Tensor) -> Tensor:
         """x: B L dim; embedding: B D dim; time_index: 1|B L -> B L patch*patch*channels"""
-        shift, scale = (self.modulation.float()[:, None] + embedding[:, :, None]).unbind(dim=2)  # B D dim each
+        shift, scale = (self.modulation.float()[:, None] + embedding[:, :, None]).unbind(
+            dim=2
+        )  # B D dim each
         h = self.norm(x.float()) * (1 + gather_rows(scale, time_index)) + gather_rows(shift, time_index)
         return self.out(h)
 

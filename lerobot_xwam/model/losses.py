@@ -42,8 +42,8 @@ def xwam_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """The weighted sum of the flow-matching losses and the depth regression.
 
-    Every term is sum(mask * error) / sum(mask) over the whole batch. With reduction="none" a sample's loss is its
-    own share of that sum times B, so that the mean over samples is the scalar loss exactly.
+    Every term is sum(mask * error) / sum(mask) over the whole batch. With reduction="none" a sample's loss is
+    its own share of that sum times B, so that the mean over samples is the scalar loss exactly.
     """
     said, noisy = prediction.velocity, masks.sample.view(-1, 1, 1)
     action_mask = masks.latents.actions * noisy
@@ -74,7 +74,9 @@ def masked_mean(said: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
-    """The count that normalises must be that of the global batch, or gradients would depend on the number of GPUs."""
+    """The count that normalises must be that of the global batch, or gradients would depend on the number of
+    GPUs.
+    """
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         value = value.clone()
         dist.all_reduce(value)

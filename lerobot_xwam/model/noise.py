@@ -61,7 +61,9 @@ def draw_times(
     return shift_times(t_video, shift), shift_times(t_action, shift)
 
 
-def given_first(latents: Latents, *, video_views: int | None = None, video_channels: int | None = None) -> Latents:
+def given_first(
+    latents: Latents, *, video_views: int | None = None, video_channels: int | None = None
+) -> Latents:
     """The mask of what every X-WAM forward is told: frame 0 and state 0. True = given.
 
     Where depth travels inside the video (as further views or channels), only the first `video_views` /
@@ -131,7 +133,9 @@ def draw_noise(latents: Latents, generators: list[torch.Generator]) -> Latents:
     """
 
     def draw(like: Tensor, generator: torch.Generator) -> Tensor:
-        noise = torch.randn((1, *like.shape[1:]), generator=generator, device=generator.device, dtype=torch.float32)
+        noise = torch.randn(
+            (1, *like.shape[1:]), generator=generator, device=generator.device, dtype=torch.float32
+        )
         return noise.to(like.device)
 
     samples = [latents.map(lambda x, g=generator: draw(x, g)) for generator in generators]

@@ -27,13 +27,17 @@ def axis_widths(head_dim: int) -> tuple[int, int, int]:
 def token_positions(layout: TokenLayout) -> Tensor:
     """Position of every token on the three axes. -> L 3, float64"""
     frame, _, row, column = torch.meshgrid(
-        *(torch.arange(n, dtype=torch.float64) for n in (layout.frames, layout.views, layout.rows, layout.columns)),
+        *(
+            torch.arange(n, dtype=torch.float64)
+            for n in (layout.frames, layout.views, layout.rows, layout.columns)
+        ),
         indexing="ij",
     )
     video = torch.stack([frame, row, column], dim=-1).reshape(-1, 3)
     moments = torch.cat(
         [
-            torch.arange(layout.actions, dtype=torch.float64) / (FRAMES_PER_LATENT * layout.actions_per_frame),
+            torch.arange(layout.actions, dtype=torch.float64)
+            / (FRAMES_PER_LATENT * layout.actions_per_frame),
             torch.arange(layout.states, dtype=torch.float64) / FRAMES_PER_LATENT,
         ]
     )

@@ -1,8 +1,9 @@
 """Asynchronous denoising: actions first, the video as long as anybody wants to see it.
 
-Calls 1..T_a denoise everything; then actions and states are final and may leave for the robot. Calls T_a+1..T_O go
-on with the video while the actions stand clean at time 0: the network is then an action-conditioned world model.
-Stopping in between and going on later gives the same numbers as one uninterrupted run.
+Calls 1..T_a denoise everything; then actions and states are final and may leave for the robot. Calls
+T_a+1..T_O go on with the video while the actions stand clean at time 0: the network is then an action-
+conditioned world model. Stopping in between and going on later gives the same numbers as one uninterrupted
+run.
 """
 
 from __future__ import annotations
@@ -35,8 +36,12 @@ class Plan:
             )
 
 
-def denoise_actions(denoise: Denoiser, noise: Latents, condition: Latents, given: Latents, plan: Plan) -> Draft:
-    """Phase one: T_a calls, then actions and states are clean. `condition` holds the given values, `given` says where."""
+def denoise_actions(
+    denoise: Denoiser, noise: Latents, condition: Latents, given: Latents, plan: Plan
+) -> Draft:
+    """Phase one: T_a calls, then actions and states are clean. `condition` holds the given values, `given`
+    says where.
+    """
     start = Draft(latents=noise, step=0, solver={})
     return _advance(denoise, start, condition, given, plan, until=plan.action_steps)
 
@@ -62,9 +67,14 @@ def _advance(
         moved, solver = {}, dict(draft.solver)
         for name, grid in grids.items():
             moved[name], solver[name] = unipc_step(
-                getattr(x, name), getattr(prediction.velocity, name), solver.get(name, ()), unipc_steps(grid)[k]
+                getattr(x, name),
+                getattr(prediction.velocity, name),
+                solver.get(name, ()),
+                unipc_steps(grid)[k],
             )
-        latents = replace(x, **moved).map(lambda x, known, mask: torch.where(mask, known, x), condition, given)
+        latents = replace(x, **moved).map(
+            lambda x, known, mask: torch.where(mask, known, x), condition, given
+        )
         draft = Draft(latents, step=k + 1, solver=solver, depth=prediction.depth)
     return draft
 
@@ -81,7 +91,9 @@ def denoiser(net: XWAMTransformer, text: TextMemory) -> Denoiser:
 
 
 def guided_denoiser(net: XWAMTransformer, text: TextMemory, empty: TextMemory, guidance: float) -> Denoiser:
-    """uncond + g (cond - uncond), for everything but depth. g = 1 is the plain network and costs no second pass."""
+    """uncond + g (cond - uncond), for everything but depth. g = 1 is the plain network and costs no second
+    pass.
+    """
     if guidance == 1:
         return denoiser(net, text)
 

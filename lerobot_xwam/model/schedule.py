@@ -1,7 +1,7 @@
 """The grid of noise levels, and UniPC: order 2, "bh2", predicting the data, for flow matching.
 
-Every step of the solver is linear in what is known, so each is a handful of numbers that depend on the grid alone.
-They are computed once, in float64 on the host; a step on the device is one weighted sum.
+Every step of the solver is linear in what is known, so each is a handful of numbers that depend on the grid
+alone. They are computed once, in float64 on the host; a step on the device is one weighted sum.
 
 Notation: sigma = noise level, alpha = 1 - sigma, lambda = log(alpha / sigma); m = predicted clean data.
 """
@@ -34,7 +34,7 @@ class Grid:
 
 @lru_cache(maxsize=32)
 def flow_grid(steps: int, shift: float) -> Grid:
-    """sigma from 0.999 to 0, shifted toward noise; the last level is exactly 0. Clock values are truncated."""
+    """sigma from 0.999 to 0, shifted toward noise, the last exactly 0. Clock values are truncated."""
     if steps < 1:
         raise ValueError(f"{steps} denoising steps: at least one is needed")
     top = np.float32(1) - np.float32(1 / CLOCK)  # float32 on purpose: 0.99900001, as the reference has it
@@ -111,7 +111,9 @@ def _predictor(sigmas: tuple[float, ...], lam: list[float], i: int, order: int) 
     return ratio, on_m, on_m1
 
 
-def _corrector(sigmas: tuple[float, ...], lam: list[float], i: int, order: int) -> tuple[float, float, float, float]:
+def _corrector(
+    sigmas: tuple[float, ...], lam: list[float], i: int, order: int
+) -> tuple[float, float, float, float]:
     """Weights of (sample_{i-1}, m_{i-1}, m_{i-2}, m_i) in the corrected sample_i."""
     alpha, ratio = 1 - sigmas[i], sigmas[i] / sigmas[i - 1]
     h = lam[i] - lam[i - 1]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TransformerSizes:
-    """Everything that decides the shape of a weight. The defaults are Wan2.2-TI2V-5B with X-WAM's additions."""
+    """All that decides the shape of a weight. The defaults are Wan2.2-TI2V-5B with X-WAM's additions."""
 
     dim: int = 3072
     ffn_dim: int = 14336
@@ -28,7 +28,9 @@ class TransformerSizes:
 
     def __post_init__(self) -> None:
         if self.dim % self.heads or (self.dim // self.heads) % 2:
-            raise ValueError(f"dim {self.dim} over {self.heads} heads gives no even head width: choose dim = heads x 2n")
+            raise ValueError(
+                f"dim {self.dim} over {self.heads} heads gives no even head width: choose dim = heads x 2n"
+            )
         if self.time_dim % 2:
             raise ValueError(f"time_dim {self.time_dim} must be even (a cosine and a sine half)")
         if not 0 <= self.depth_blocks <= self.blocks:
@@ -58,11 +60,17 @@ class TokenLayout:
     def of(cls, video: Tensor, actions: Tensor, states: Tensor, sizes: TransformerSizes) -> TokenLayout:
         _, channels, frames, views, height, width = video.shape
         if channels != sizes.channels:
-            raise ValueError(f"video latents have {channels} channels, the network was built for {sizes.channels}")
+            raise ValueError(
+                f"video latents have {channels} channels, the network was built for {sizes.channels}"
+            )
         if views > sizes.views:
-            raise ValueError(f"{views} views given, the network has embeddings for {sizes.views}: set views={views}")
+            raise ValueError(
+                f"{views} views given, the network has embeddings for {sizes.views}: set views={views}"
+            )
         if height % sizes.patch or width % sizes.patch:
-            raise ValueError(f"latents of {height}x{width} cannot be cut into {sizes.patch}x{sizes.patch} patches")
+            raise ValueError(
+                f"latents of {height}x{width} cannot be cut into {sizes.patch}x{sizes.patch} patches"
+            )
         return cls(
             frames=frames,
             views=views,

@@ -18,6 +18,7 @@ last denoising step alone gives the same depth.
 from __future__ import annotations
 
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -56,16 +57,24 @@ class XWAMTransformer(nn.Module):
         if sizes.depth_blocks:
             self.depth_head = Head(sizes)
 
+    def embed_text(self, context: Tensor) -> Tensor:
+        """Text features -> embedded prompt. context: B text text_dim, padding included and attended to."""
+        return self.text_in(context)
+
     def read_text(self, context: Tensor) -> TextMemory:
-        """Keys and values of a prompt for all blocks. context: B text text_dim, padding included and attended to."""
-        context = self.text_in(context)
+        """Keys and values of a prompt for all blocks: a rollout computes them once and reads them often."""
+        embedded = self.embed_text(context)
         return TextMemory(
-            trunk=tuple(block.text_attn.keys_values(context) for block in self.blocks),
-            depth=tuple(block.text_attn.keys_values(context) for block in self.depth_blocks),
+            trunk=tuple(block.read_text(embedded) for block in stack(self.blocks)),
+            depth=tuple(block.read_text(embedded) for block in stack(self.depth_blocks)),
         )
 
-    def forward(self, x: Latents, times: Times, text: TextMemory, *, depth: bool) -> Prediction:
-        """Velocities of all three modalities, and with `depth` the clean depth latent."""
+    def forward(self, x: Latents, times: Times, text: TextMemory | Tensor, *, depth: bool) -> Prediction:
+        """Velocities of all three modalities, and with `depth` the clean depth latent.
+
+        In training `text` is the embedded prompt: every block reads it itself, which keeps its weights
+        inside its own forward (FSDP gathers them there) and out of the saved activations (checkpointing).
+        """
         if depth and not self.depth_blocks:
             raise ValueError("depth was asked for, but this network was built without a depth branch")
         layout = TokenLayout.of(x.video, x.actions, x.states, self.sizes)
@@ -76,11 +85,13 @@ class XWAMTransformer(nn.Module):
         of_video = slice(0, layout.video)
         depth_tokens, depth_rope = tokens[:, of_video], (rope[0][of_video], rope[1][of_video])
         first_depth = len(self.blocks) - len(self.depth_blocks)
+        read_trunk = (text,) * len(self.blocks) if isinstance(text, Tensor) else text.trunk
+        read_depth = (text,) * len(self.depth_blocks) if isinstance(text, Tensor) else text.depth
 
         for i, block in enumerate(self.blocks):
             if depth and i == first_depth:
                 depth_tokens = tokens[:, of_video]
-            tokens, memory = self._run(i, block, tokens, modulation, time_index, rope, text.trunk[i])
+            tokens, memory = self._run(i, block, tokens, modulation, time_index, rope, read_trunk[i])
             if depth and (j := i - first_depth) >= 0:
                 depth_tokens, _ = self._run(
                     i,
@@ -89,7 +100,7 @@ class XWAMTransformer(nn.Module):
                     modulation,
                     time_index[:, of_video],
                     depth_rope,
-                    text.depth[j],
+                    read_depth[j],
                     memory,
                 )
 
@@ -102,11 +113,13 @@ class XWAMTransformer(nn.Module):
         )
         if not depth:
             return Prediction(velocity)
-        return Prediction(velocity, to_latents(self.depth_head(depth_tokens, embedding, time_index[:, of_video])))
+        return Prediction(
+            velocity, to_latents(self.depth_head(depth_tokens, embedding, time_index[:, of_video]))
+        )
 
     def embed(self, x: Latents) -> Tensor:
         """Latents -> tokens. The view embedding is added to video tokens only. -> B L dim, float32"""
-        batch, _, frames, views, height, width = x.video.shape
+        frames, views = x.video.shape[2:4]
         flat = x.video.transpose(2, 3).flatten(2, 3)  # B C V*T H W: one-frame patches never mix frames
         patches = self.patch_in(flat).float()  # B dim V*T rows columns
         patches = patches.unflatten(2, (views, frames)).permute(0, 3, 2, 4, 5, 1)  # B T V rows columns dim
@@ -124,6 +137,10 @@ class XWAMTransformer(nn.Module):
         if self.checkpoint_every and index % self.checkpoint_every == 0 and torch.is_grad_enabled():
             return checkpoint(block, tokens, *args, use_reentrant=False)
         return block(tokens, *args)
+
+
+def stack(blocks: nn.ModuleList) -> list[Block]:
+    return cast(list[Block], list(blocks))
 
 
 def token_times(times: Times, layout: TokenLayout) -> Tensor:
@@ -173,4 +190,4 @@ def init_from_nothing(net: XWAMTransformer, generator: torch.Generator) -> None:
     init_new_parts(net, generator)
     heads = [net.video_head.out, net.action_out[-1], net.state_out[-1]]
     for head in heads + ([net.depth_head.out] if net.depth_blocks else []):
-        nn.init.zeros_(head.weight)
+        nn.init.zeros_(cast(nn.Linear, head).weight)

@@ -1,7 +1,8 @@
-"""Names of the frozen encoders' weights: the official files' <-> diffusers' AutoencoderKLWan and HF's UMT5EncoderModel.
+"""Names of the frozen encoders' weights: official <-> diffusers' AutoencoderKLWan and HF's UMT5EncoderModel.
 
-A table holds names without their last part (`weight`, `bias`, `gamma`), which both sides share. It may list layers
-that a given model lacks (a shortcut where the width does not change); loading into the real class is what is exact.
+A table holds names without their last part (`weight`, `bias`, `gamma`), which both sides share. It may list
+layers that a given model lacks (a shortcut where the width does not change); exactness comes from loading the
+renamed weights strictly into the real class.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def vae_table(stages: int = 4, res_blocks: int = 2) -> Table:
 
 
 def text_encoder_table(layers: int = 24) -> Table:
-    """Official umT5 encoder (without `text_encoder.model.` or `model.`) -> UMT5EncoderModel. Defaults: umt5-xxl."""
+    """Official umT5 encoder (without `text_encoder.model.` or `model.`) -> UMT5EncoderModel. 24: umt5-xxl."""
     table = {"token_embedding": "shared", "norm": "encoder.final_layer_norm"}
     for i in range(layers):
         table |= _inside(f"blocks.{i}", f"encoder.block.{i}", _TEXT_BLOCK)
@@ -67,7 +68,7 @@ def take(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def renamed(state: Mapping[str, Tensor], table: Table) -> dict[str, Tensor]:
-    """A whole state dict under its other names; every name that the table does not know is reported at once."""
+    """A whole state dict under its other names; unknown ones are reported all at once."""
     unknown = [key for key in state if key.rpartition(".")[0] not in table]
     if unknown:
         shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
@@ -79,7 +80,7 @@ def renamed(state: Mapping[str, Tensor], table: Table) -> dict[str, Tensor]:
 
 
 def _half(side: str, stack: str, stage: str, sampler: str, stages: int, res_blocks: int) -> Table:
-    """Encoder or decoder: in the official stack the re-sampling layer is one more entry behind the residual blocks."""
+    """Encoder or decoder. In the official stack the re-sampling layer comes behind the residual blocks."""
     table = {
         f"{side}.conv1": f"{side}.conv_in",
         f"{side}.head.0": f"{side}.norm_out",

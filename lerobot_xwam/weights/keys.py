@@ -90,13 +90,15 @@ def to_diffusers(key: str) -> str | None:
 
 def from_diffusers(key: str) -> str:
     """diffusers' WanTransformer3DModel name -> ours."""
-    return _rename(
-        key, _OURS, {"blocks": "blocks"}, _inverse(_BLOCK_TO_DIFFUSERS), _inverse(_TO_DIFFUSERS)
-    )
+    return _rename(key, _OURS, {"blocks": "blocks"}, _inverse(_BLOCK_TO_DIFFUSERS), _inverse(_TO_DIFFUSERS))
 
 
 def _rename(
-    key: str, pattern: re.Pattern[str], stacks: dict[str, str], in_block: dict[str, str], outside: dict[str, str]
+    key: str,
+    pattern: re.Pattern[str],
+    stacks: dict[str, str],
+    in_block: dict[str, str],
+    outside: dict[str, str],
 ) -> str:
     match = pattern.fullmatch(key)
     stem, suffix = _split(match[3] if match else key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download
@@ -14,12 +15,14 @@ from torch import Tensor, nn
 REPORTED = 8  # names per kind in an error message
 
 
-def find_weights(source: str, revision: str | None = None, **hub: object) -> Path:
+def find_weights(source: str, revision: str | None = None, **hub: Any) -> Path:
     """The `model.safetensors` of a local folder or a Hub repo."""
     if Path(source).is_dir():
         path = Path(source) / SAFETENSORS_SINGLE_FILE
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file; a checkpoint folder holds config.json and {path.name}")
+            raise FileNotFoundError(
+                f"{path}: no such file; a checkpoint folder holds config.json and {path.name}"
+            )
         return path
     return Path(hf_hub_download(repo_id=source, filename=SAFETENSORS_SINGLE_FILE, revision=revision, **hub))
 
@@ -27,8 +30,8 @@ def find_weights(source: str, revision: str | None = None, **hub: object) -> Pat
 def load_exactly(module: nn.Module, path: Path, *, may_be_new: Iterable[str] = ()) -> list[str]:
     """Put the file's tensors in place of the module's parameters, which may live on the meta device.
 
-    Keys starting with one of `may_be_new` keep the module's own values if the file has none of that shape; their
-    names are returned. Everything else must match to the letter.
+    Keys starting with one of `may_be_new` keep the module's own values if the file has none of that shape;
+    their names are returned. Everything else must match to the letter.
     """
     wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}
     optional = tuple(may_be_new)
@@ -58,7 +61,9 @@ def _report(
     optional: tuple[str, ...],
 ) -> None:
     missing = sorted(kept - held.keys())
-    unexpected = sorted(name for name in held.keys() - wanted.keys() if not (optional and name.startswith(optional)))
+    unexpected = sorted(
+        name for name in held.keys() - wanted.keys() if not (optional and name.startswith(optional))
+    )
     if not (missing or unexpected or wrong):
         return
     shapes = [f"{name} {held[name]} instead of {tuple(wanted[name])}" for name in sorted(wrong)]

@@ -1,1 +1,1 @@
-"""Our code against numbers recorded from the official X-WAM. One file per kind of recording; see compare.py."""
+"""Our code against numbers recorded from the official X-WAM: one file per kind, see compare.py."""

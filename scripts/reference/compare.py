@@ -1,9 +1,9 @@
 """The list of recordings and who compares each.
 
-    measure      how far two results are apart
-    folder       reading a folder of recordings
-    forward trace training generation solver laws encoders release    one kind of recording each
-    report       outcomes as a table and as JSON
+measure   how far two results are apart
+folder    reading a folder of recordings
+forward trace training generation solver laws encoders release   one kind of recording each
+report    outcomes as a table and as JSON
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from tqdm import tqdm
+
+from . import folder as names
 from .folder import GoldenFolder
-from .measure import Case, Outcome
+from .measure import Case, Outcome, run_case
 
 
 @dataclass(frozen=True)
@@ -28,16 +31,21 @@ class Recording:
 
 
 RECORDINGS = (
-    Recording("forward", ("forward.safetensors",), "forward"),
-    Recording("forward_trace", ("forward_trace.safetensors", "forward.safetensors"), "trace"),
-    Recording("train", ("train.safetensors", "train.json"), "training"),
-    Recording("generate", ("generate.safetensors", "generate.json"), "generation"),
-    Recording("unipc", ("unipc.safetensors", "unipc.json"), "solver"),
-    Recording("ans", ("ans.json", "ans_samples.safetensors"), "laws"),
-    Recording("vae_tiny", ("vae_tiny.safetensors",), "encoders", "vae_cases"),
-    Recording("t5_tiny", ("t5_tiny.safetensors",), "encoders", "text_cases"),
+    Recording("forward", (names.FORWARD,), "forward"),
+    Recording("forward_trace", (names.TRACE, names.FORWARD), "trace"),
+    Recording("train", (names.TRAIN, names.TRAIN_SAID), "training"),
+    Recording("generate", (names.GENERATE, names.GENERATE_SAID), "generation"),
+    Recording("unipc", (names.UNIPC, names.UNIPC_SAID), "solver"),
+    Recording("ans", (names.ANS_SAID,), "laws"),
+    Recording("vae_tiny", (names.VAE,), "encoders", "vae_cases"),
+    Recording("t5_tiny", (names.TEXT,), "encoders", "text_cases"),
     Recording("keys", (), "encoders", "name_cases"),
-    Recording("official_layout_ckpt", ("official_layout_ckpt", "forward.safetensors"), "release", "layout_cases"),
+    Recording(
+        names.LAYOUT,
+        (names.LAYOUT_EXPECTED, names.LAYOUT_WAN, names.LAYOUT_YAML, names.FORWARD),
+        "release",
+        "layout_cases",
+    ),
     Recording("spec_5b", (), "release", "spec_cases"),
 )
 
@@ -46,7 +54,7 @@ LATER = ("dataset.*", "episode_*", "compute_stats.json", "eval_io.*")
 
 
 def find_cases(folder: GoldenFolder) -> tuple[list[Case], list[Outcome]]:
-    """-> (what can be run, rows about what cannot). A checker that cannot be imported is a failure, not a gap."""
+    """-> (what can be run, rows about what cannot). A checker that cannot be imported is a failure."""
     cases: list[Case] = []
     rows: list[Outcome] = []
     for recording in RECORDINGS:
@@ -72,3 +80,14 @@ def find_cases(folder: GoldenFolder) -> tuple[list[Case], list[Outcome]]:
 def chosen(name: str, only: Sequence[str]) -> bool:
     """`--only forward train.ans` takes whole recordings and single cases."""
     return not only or any(name == wanted or name.startswith(f"{wanted}.") for wanted in only)
+
+
+def compare_folder(folder: GoldenFolder, only: Sequence[str] = ()) -> list[Outcome]:
+    """Every chosen case of the folder, with a progress line on stderr."""
+    cases, rows = find_cases(folder)
+    outcomes = []
+    progress = tqdm([case for case in cases if chosen(case.name, only)], unit="case", mininterval=0.5)
+    for case in progress:
+        progress.set_description(case.name, refresh=False)
+        outcomes.append(run_case(case))
+    return outcomes + [row for row in rows if chosen(row.name, only)]

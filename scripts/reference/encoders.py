@@ -1,10 +1,10 @@
-"""The frozen encoders: diffusers' and transformers' own classes with official weights under our key tables."""
+"""The frozen encoders: diffusers' and transformers' classes with official weights under our key tables."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -12,16 +12,19 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 from transformers import UMT5Config, UMT5EncoderModel
 
-from lerobot_xwam.weights.encoder_keys import rename, renamed, take, text_encoder_table, vae_table
+from lerobot_xwam.codecs.video import VideoCodec
+from lerobot_xwam.weights.encoder_keys import (
+    Table,
+    inverse,
+    rename,
+    renamed,
+    take,
+    text_encoder_table,
+    vae_table,
+)
 
-from .folder import GoldenFolder
+from .folder import TEXT, TEXT_NAMES, VAE, VAE_NAMES, VAE_SIZES, GoldenFolder
 from .measure import Case, Measure, difference, same_names
-
-VAE = "vae_tiny.safetensors"
-VAE_SIZES = "vae_tiny.json"
-TEXT = "t5_tiny.safetensors"
-VAE_NAMES = "keymap_vae22_official_to_diffusers.json"
-TEXT_NAMES = "keymap_umt5_official_to_hf.json"
 
 
 def vae_cases(folder: GoldenFolder) -> list[Case]:
@@ -45,16 +48,21 @@ def name_cases(folder: GoldenFolder) -> list[Case]:
 @torch.no_grad()
 def compare_vae(folder: GoldenFolder, frames: int) -> list[Measure]:
     stored = folder.tensors(VAE)
-    vae = load_vae(take(stored, "model."), vae_sizes(folder))
-    mean, std = (stored[name].view(1, -1, 1, 1, 1) for name in ("mean", "std"))
-    latents = (vae.encode(stored[f"video.{frames}"]).latent_dist.mode() - mean) / std
-    measures = [difference("latents", latents, stored[f"latents.{frames}"])]
-    video = vae.decode(stored[f"latents.{frames}"] * std + mean).sample
+    codec = tiny_codec(folder)
+    video, reference = stored[f"video.{frames}"], stored[f"latents.{frames}"]  # B 3 F H W, B C T h w
+    latents = codec.encode(video.transpose(1, 2)[:, None])[:, :, :, 0]
+    measures = [difference("latents", latents, reference)]
+    video = codec.decode(reference[:, :, :, None])[:, 0].transpose(1, 2)
     if (decoded := stored.get(f"decoded.{frames}")) is not None:
         measures.append(difference("decoded", video, decoded))
     if (unclamped := stored.get(f"decoded_unclamped.{frames}")) is not None:
         measures.append(difference("decoded_unclamped, clamped", video, unclamped.clamp(-1, 1)))
     return measures
+
+
+@lru_cache(maxsize=1)
+def tiny_codec(folder: GoldenFolder) -> VideoCodec:
+    return VideoCodec(load_vae(take(folder.tensors(VAE), "model."), vae_sizes(folder)))
 
 
 def vae_sizes(folder: GoldenFolder) -> dict[str, Any]:
@@ -74,10 +82,13 @@ def load_vae(official: Mapping[str, Tensor], sizes: Mapping[str, Any]) -> Autoen
 @torch.no_grad()
 def compare_text(folder: GoldenFolder) -> list[Measure]:
     stored = folder.tensors(TEXT)
-    sizes = json.loads(folder.metadata(TEXT)["config"])
-    encoder = load_text_encoder(take(stored, "model."), sizes)
+    encoder = load_text_encoder(take(stored, "model."), text_sizes(folder))
     said = encoder(input_ids=stored["ids"], attention_mask=stored["mask"]).last_hidden_state
     return [difference("output, padding included", said, stored["output"])]
+
+
+def text_sizes(folder: GoldenFolder) -> dict[str, Any]:
+    return json.loads(folder.metadata(TEXT)["config"])
 
 
 def load_text_encoder(official: Mapping[str, Tensor], sizes: Mapping[str, Any]) -> UMT5EncoderModel:
@@ -97,7 +108,9 @@ def load_text_encoder(official: Mapping[str, Tensor], sizes: Mapping[str, Any]) 
     )
     table = text_encoder_table(sizes["num_layers"])
     state = renamed({key: value.float() for key, value in official.items()}, table)
-    state["encoder.embed_tokens.weight"] = state["shared.weight"]  # one tensor, which transformers knows by two names
+    state["encoder.embed_tokens.weight"] = state[
+        "shared.weight"
+    ]  # one tensor, which transformers knows by two names
     encoder.load_state_dict(state, strict=True)
     return encoder.eval()
 
@@ -115,10 +128,9 @@ def compare_text_names(folder: GoldenFolder) -> list[Measure]:
     return _compare_names(said, text_encoder_table(layers))
 
 
-def _compare_names(recorded: Mapping[str, str], table: Mapping[str, str]) -> list[Measure]:
+def _compare_names(recorded: Mapping[str, str], table: Table) -> list[Measure]:
     """There, and back by the inverse."""
-    there = {f"{key} -> {rename(key, dict(table))}" for key in recorded}
-    back_table = {theirs: official for official, theirs in table.items()}
-    back = {f"{rename(name, back_table)} -> {name}" for name in recorded.values()}
+    there = {f"{key} -> {rename(key, table)}" for key in recorded}
+    back = {f"{rename(name, inverse(table))} -> {name}" for name in recorded.values()}
     wanted = {f"{key} -> {name}" for key, name in recorded.items()}
     return [same_names("official -> library", there, wanted), same_names("library -> official", back, wanted)]

@@ -18,6 +18,27 @@ from lerobot_xwam.weights.keys import from_official
 
 CONFIG = "config.json"
 WEIGHTS = "xwam_model.safetensors"
+FORWARD = "forward.safetensors"
+FORWARD_BF16 = "forward_bf16_emulated.safetensors"
+TRACE = "forward_trace.safetensors"
+TRAIN = "train.safetensors"
+TRAIN_SAID = "train.json"
+GENERATE = "generate.safetensors"
+GENERATE_SAID = "generate.json"
+UNIPC = "unipc.safetensors"
+UNIPC_SAID = "unipc.json"
+ANS_SAID = "ans.json"
+ANS_SAMPLES = "ans_samples.safetensors"
+VAE = "vae_tiny.safetensors"
+VAE_SIZES = "vae_tiny.json"
+TEXT = "t5_tiny.safetensors"
+VAE_NAMES = "keymap_vae22_official_to_diffusers.json"
+TEXT_NAMES = "keymap_umt5_official_to_hf.json"
+LAYOUT = "official_layout_ckpt"
+LAYOUT_EXPECTED = f"{LAYOUT}/expected_forward_fp32.safetensors"
+LAYOUT_WAN = f"{LAYOUT}/wan_config.json"
+LAYOUT_YAML = f"{LAYOUT}/config.yaml"
+SPEC_GLOB = "spec_xwam_5b_*.json"
 
 
 class NotGoldenError(ValueError):
@@ -33,12 +54,14 @@ class GoldenFolder:
         missing = [name for name in (CONFIG, WEIGHTS) if not self.has(name)]
         if missing:
             raise NotGoldenError(
-                f"{root} does not look like a folder of reference numbers: it has no {' and no '.join(missing)}"
+                f"{root} is not a folder of reference numbers: it has no {' and no '.join(missing)}"
             )
         try:
             self.model_config: dict[str, Any] = self.json(CONFIG)["model"]
         except (ValueError, KeyError, TypeError) as error:
-            raise NotGoldenError(f'{root / CONFIG} cannot be read as {{"model": {{...}}}}: {error}') from error
+            raise NotGoldenError(
+                f'{root / CONFIG} cannot be read as {{"model": {{...}}}}: {error}'
+            ) from error
 
     def has(self, name: str) -> bool:
         return (self.root / name).exists()
@@ -67,12 +90,14 @@ class GoldenFolder:
 def load_network(official: Mapping[str, Tensor], config: Mapping[str, Any]) -> XWAMTransformer:
     """Our network with official weights, in float32; every name must find its place."""
     network = XWAMTransformer(sizes_of(official, config))
-    network.load_state_dict({from_official(key): value.float() for key, value in official.items()}, strict=True)
+    network.load_state_dict(
+        {from_official(key): value.float() for key, value in official.items()}, strict=True
+    )
     return network.eval()
 
 
 def sizes_of(official: Mapping[str, Tensor], config: Mapping[str, Any]) -> TransformerSizes:
-    """Sizes from the shapes of the weights; the config is asked for the three things that shapes do not tell."""
+    """Sizes from the shapes of the weights; the config is asked for the three that shapes do not tell."""
     dim, channels, _, patch, _ = official["patch_embedding.weight"].shape
     return TransformerSizes(
         dim=dim,

@@ -15,11 +15,11 @@ from lerobot_xwam.model.sampler import Plan, denoise_actions, finish_video, guid
 from lerobot_xwam.model.types import Denoiser, Latents, Prediction, Times
 from lerobot_xwam.weights.encoder_keys import take
 
-from .folder import GoldenFolder
+from .folder import GENERATE, GENERATE_SAID, GoldenFolder
 from .measure import Case, Measure, as_tensor, difference, identical
 from .training import clock_shown
 
-FILES = ("generate.safetensors", "generate.json")
+SEEDS = "seeds_cpu_generator"
 
 
 @dataclass
@@ -35,14 +35,14 @@ class Recorder:
 
 
 def cases(folder: GoldenFolder) -> list[Case]:
-    found = [Case("generate.noise", partial(compare_noise, folder))]
-    names = folder.json(FILES[1])["cases"]
-    return found + [Case(f"generate.{name}", partial(compare, folder, name)) for name in names]
+    said = folder.json(GENERATE_SAID)
+    found = [Case("generate.noise", partial(compare_noise, folder))] if SEEDS in said else []
+    return found + [Case(f"generate.{name}", partial(compare, folder, name)) for name in said["cases"]]
 
 
 def compare_noise(folder: GoldenFolder) -> list[Measure]:
-    recorded = _noise(take(folder.tensors(FILES[0]), "in."))
-    seeds = folder.json(FILES[1])["seeds_cpu_generator"]
+    recorded = _noise(take(folder.tensors(GENERATE), "in."))
+    seeds = folder.json(GENERATE_SAID)[SEEDS]
     ours = draw_noise(recorded, [torch.Generator("cpu").manual_seed(seed) for seed in seeds])
     return [
         identical("latents", ours.video, recorded.video),
@@ -53,8 +53,8 @@ def compare_noise(folder: GoldenFolder) -> list[Measure]:
 
 @torch.no_grad()
 def compare(folder: GoldenFolder, name: str) -> list[Measure]:
-    said, network = folder.json(FILES[1]), folder.network
-    case, stored = said["cases"][name], folder.tensors(FILES[0])
+    said, network = folder.json(GENERATE_SAID), folder.network
+    case, stored = said["cases"][name], folder.tensors(GENERATE)
     inputs, reference = take(stored, "in."), take(stored, f"{name}.")
     noise = _noise(inputs)
     condition, given = _condition(inputs, noise), given_first(noise)
@@ -75,13 +75,20 @@ def compare(folder: GoldenFolder, name: str) -> list[Measure]:
         rollout = finish_video(recorder, draft, condition, given, plan)
         final, depth = rollout.latents, rollout.depth
         measures += [
-            identical("actions, final after the first phase", final.actions, draft.actions),
-            identical("proprios, final after the first phase", final.states, draft.states),
+            identical("actions of the draft", final.actions, draft.actions),
+            identical("proprios of the draft", final.states, draft.states),
         ]
 
-    ours = {"latents": final.video, "actions": final.actions, "proprios": final.states, "depth_latents": depth}
+    ours = {
+        "latents": final.video,
+        "actions": final.actions,
+        "proprios": final.states,
+        "depth_latents": depth,
+    }
     measures += [
-        difference(key, ours.get(key), tensor) for key, tensor in reference.items() if not key.startswith("step_")
+        difference(key, ours.get(key), tensor)
+        for key, tensor in reference.items()
+        if not key.startswith("step_")
     ]
     return measures + _clock(recorder, case) + _calls(recorder, reference)
 
@@ -115,7 +122,7 @@ def _clock(recorder: Recorder, case: Mapping[str, Any]) -> list[Measure]:
 
 
 def _calls(recorder: Recorder, reference: Mapping[str, Tensor]) -> list[Measure]:
-    """What was shown at every call, where the recording kept it. A guided recording holds every sample twice."""
+    """What was shown at every call, where it was recorded. A guided recording may hold every sample twice."""
     latents = [x for x, _ in recorder.shown]
     shown = {
         "step_x": torch.stack([x.video for x in latents]),

@@ -1,8 +1,8 @@
 """The laws of training times: our draws against recorded quantiles, fractions, correlations and samples.
 
-Both sides are finite samples, so every distance is given in standard errors of a difference of two samples; the
-limit of 5 lets a true law fail about once in 10^6 comparisons. Two-sample Kolmogorov-Smirnov statistics are scaled
-by sqrt(n m / (n + m)); the limit of 2.2 lets a true law fail once in 8000. Our draws come from a fixed seed.
+Both sides are finite samples, so every distance is given in standard errors of a difference of two samples;
+the limit of 5 lets a true law fail about once in 10^6 comparisons. Two-sample Kolmogorov-Smirnov statistics
+are scaled by sqrt(n m / (n + m)); the limit of 2.2 lets a true law fail once in 8000. Our seed is fixed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ import torch
 from lerobot_xwam.model.noise import NoiseLaw, TimeLaw, draw_times
 from lerobot_xwam.weights.encoder_keys import take
 
-from .folder import GoldenFolder
+from .folder import ANS_SAID, ANS_SAMPLES, GoldenFolder
 from .measure import Case, Measure
 
-FILES = ("ans.json", "ans_samples.safetensors")
-DRAWS = 20_000
+DRAWS = 200_000  # ten times the recording, so that its sampling error is what counts
 STANDARD_ERRORS = 5.0
 KS = 2.2
 LAWS: dict[str, tuple[NoiseLaw, TimeLaw]] = {
@@ -43,19 +42,19 @@ class Law:
 
 
 def cases(folder: GoldenFolder) -> list[Case]:
-    said = folder.json(FILES[0])
+    said = folder.json(ANS_SAID)
     modes = [mode for mode, record in said.items() if isinstance(record, dict)]
     return [Case(f"ans.{mode}", partial(compare, folder, mode)) for mode in modes]
 
 
 def compare(folder: GoldenFolder, mode: str) -> list[Measure]:
-    said = folder.json(FILES[0])
+    said = folder.json(ANS_SAID)
     if mode not in LAWS:
         raise ValueError(f"our noise laws have no counterpart of {mode!r}: known are {', '.join(LAWS)}")
     law = read_law(said)
     ours = variables(*draw(mode, law), law.shift)
     measures = list(compare_record(said[mode], ours))
-    recorded = take(folder.tensors(FILES[1]), f"{mode}.")
+    recorded = take(folder.tensors(ANS_SAMPLES), f"{mode}.") if folder.has(ANS_SAMPLES) else {}
     if recorded:
         theirs = variables(recorded["t_O"].double().numpy(), recorded["t_a"].double().numpy(), law.shift)
         shared = [name for name in ours if len(ours[name]) > 1 and len(theirs[name]) > 1]
@@ -87,7 +86,7 @@ def draw(mode: str, law: Law) -> tuple[np.ndarray, np.ndarray]:
 
 
 def variables(t_video: np.ndarray, t_action: np.ndarray, shift: float) -> Samples:
-    """Everything that the recording describes: both times, their conditionals, and values before the shift."""
+    """Everything that is recorded: both times, their conditionals, and values before the shift."""
 
     def unshift(t: np.ndarray) -> np.ndarray:
         return t / (shift - (shift - 1) * t)
@@ -119,7 +118,9 @@ def compare_record(record: Mapping[str, Any], ours: Samples) -> Iterator[Measure
     if "frac_ta_zero" in record:
         yield fraction_error("share of t_a = 0", 1 - share_noisy, record["frac_ta_zero"], n)
     if "frac_tO_ge_ta" in record:
-        yield fraction_error("share of t_O >= t_a", float((ours["t_O"] >= ours["t_a"]).mean()), record["frac_tO_ge_ta"], n)
+        yield fraction_error(
+            "share of t_O >= t_a", float((ours["t_O"] >= ours["t_a"]).mean()), record["frac_tO_ge_ta"], n
+        )
     if "corr" in record:
         yield correlation_error("correlation", ours["t_O"], ours["t_a"], record["corr"], n)
     for part, share in (("given_ta0", 1 - share_noisy), ("given_ta_pos", share_noisy)):

@@ -34,7 +34,11 @@ class Measure:
         """The value in units of its tolerance, so that measures of several kinds can be ranked."""
         if self.passed:
             return self.value / self.tolerance if self.tolerance else 0.0
-        return max(self.value / self.tolerance, 1.0) if self.tolerance and self.value == self.value else float("inf")
+        return (
+            max(self.value / self.tolerance, 1.0)
+            if self.tolerance and self.value == self.value
+            else float("inf")
+        )
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def difference(what: str, ours: Tensor | None, reference: Tensor, tolerance: flo
 
 
 def rms_difference(what: str, ours: Tensor | None, reference: Tensor, tolerance: float) -> Measure:
-    """The same with the root of the mean square in place of the maximum, for references that are noisy themselves."""
+    """The root of the mean square in place of the maximum, for references that are noisy themselves."""
     if ours is None:
         return Measure(what, float("inf"), tolerance, "rms diff/std", "our code gives none")
     if ours.shape != reference.shape:
@@ -94,9 +98,10 @@ def identical(what: str, ours: Tensor, reference: Tensor) -> Measure:
     return Measure(what, float((ours.cpu() != reference.cpu()).sum().item()), 0.0, "entries that differ")
 
 
-def same_number(what: str, ours: float, reference: float, tolerance: float = FLOAT32) -> Measure:
+def same_number(what: str, ours: float, reference: float, floor: float = 0.0) -> Measure:
     """A single number: the difference relative to the reference, or absolute where that is zero."""
-    return Measure(what, abs(ours - reference) / (abs(reference) or 1.0), tolerance, "|diff|/|reference|")
+    scale = max(abs(reference), floor) or 1.0
+    return Measure(what, abs(ours - reference) / scale, FLOAT32, "|diff|/|reference|")
 
 
 def same_names(what: str, ours: set[str], reference: set[str]) -> Measure:

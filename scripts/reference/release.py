@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors.torch import load_file
 from torch import Tensor
 
 from lerobot_xwam.model.sizes import TransformerSizes
@@ -18,15 +17,22 @@ from lerobot_xwam.model.transformer import XWAMTransformer
 from lerobot_xwam.weights.encoder_keys import take
 from lerobot_xwam.weights.keys import from_diffusers, from_official, to_diffusers, to_official
 
-from .encoders import TEXT, VAE, load_text_encoder, load_vae, vae_sizes
-from .folder import WEIGHTS, GoldenFolder, load_network
-from .forward import FILES as FORWARD
+from .encoders import load_text_encoder, load_vae, text_sizes, vae_sizes
+from .folder import (
+    FORWARD,
+    LAYOUT,
+    LAYOUT_EXPECTED,
+    LAYOUT_WAN,
+    LAYOUT_YAML,
+    SPEC_GLOB,
+    TEXT,
+    VAE,
+    WEIGHTS,
+    GoldenFolder,
+    load_network,
+)
 from .forward import compare_outputs, predict
 from .measure import Case, Measure, difference, identical, same_names
-
-LAYOUT = "official_layout_ckpt"
-EXPECTED = f"{LAYOUT}/expected_forward_fp32.safetensors"
-SPEC_GLOB = "spec_xwam_5b_*.json"
 
 
 def layout_cases(folder: GoldenFolder) -> list[Case]:
@@ -37,24 +43,30 @@ def layout_cases(folder: GoldenFolder) -> list[Case]:
 
 
 def spec_cases(folder: GoldenFolder) -> list[Case]:
-    return [Case("spec_5b", partial(compare_spec_file, folder, path)) for path in sorted(folder.root.glob(SPEC_GLOB))]
+    return [
+        Case("spec_5b", partial(compare_spec_file, folder, path))
+        for path in sorted(folder.root.glob(SPEC_GLOB))
+    ]
 
 
 @torch.no_grad()
 def compare_layout(folder: GoldenFolder) -> list[Measure]:
     """Weights as released (rounded to bf16), arithmetic in float32."""
     network = load_network(take(read_release(folder.root / LAYOUT), "model."), release_config(folder))
-    reference = folder.tensors(EXPECTED)
-    prediction = predict(network, folder.tensors(FORWARD[0]), "2d", 1.0, depth="depth" in reference)
+    reference = folder.tensors(LAYOUT_EXPECTED)
+    prediction = predict(network, folder.tensors(FORWARD), "2d", 1.0, depth="depth" in reference)
     return compare_outputs(prediction, reference)
 
 
 def compare_weights(folder: GoldenFolder) -> list[Measure]:
-    """The file's three models load whole into their classes, and are the rounded weights of the other recordings."""
+    """The file's three models load into their classes, and are the other recordings' weights, rounded."""
     released = read_release(folder.root / LAYOUT)
     known = ("model.", "vae.", "text_encoder.model.")
     strangers = {key for key in released if not key.startswith(known)}
-    measures = [same_names("prefixes", strangers, set()), *_rounded("model", released, "model.", folder.tensors(WEIGHTS))]
+    measures = [
+        same_names("prefixes", strangers, set()),
+        *_rounded("model", released, "model.", folder.tensors(WEIGHTS)),
+    ]
     if folder.has(VAE):
         official = take(folder.tensors(VAE), "model.")
         measures += _rounded("vae", released, "vae.model.", official)
@@ -63,11 +75,9 @@ def compare_weights(folder: GoldenFolder) -> list[Measure]:
             stored = folder.tensors(VAE)[name].bfloat16()
             measures.append(difference(f"vae.{name}", released[f"vae.{name}"].float(), stored.float()))
     if folder.has(TEXT):
-        import json
-
         official = take(folder.tensors(TEXT), "model.")
         measures += _rounded("text encoder", released, "text_encoder.model.", official)
-        load_text_encoder(take(released, "text_encoder.model."), json.loads(folder.metadata(TEXT)["config"]))
+        load_text_encoder(take(released, "text_encoder.model."), text_sizes(folder))
     return measures
 
 
@@ -75,13 +85,15 @@ def read_release(root: Path) -> dict[str, Tensor]:
     """The tensors of a DeepSpeed file; `weights_only` refuses everything that could run code."""
     files = sorted(root.glob("checkpoints/*/checkpoint/*model_states.pt"))
     if len(files) != 1:
-        raise ValueError(f"{root} should hold one checkpoints/*/checkpoint/*model_states.pt, it holds {len(files)}")
+        raise ValueError(
+            f"{root} should hold one checkpoints/*/checkpoint/*model_states.pt, it holds {len(files)}"
+        )
     return torch.load(files[0], map_location="cpu", weights_only=True, mmap=True)["module"]
 
 
 def release_config(folder: GoldenFolder) -> dict[str, Any]:
     """The DiT's sizes come from Wan's config, X-WAM's own from the experiment's."""
-    return folder.json(f"{LAYOUT}/wan_config.json") | read_yaml(folder.root / LAYOUT / "config.yaml")
+    return folder.json(LAYOUT_WAN) | read_yaml(folder.root / LAYOUT_YAML)
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -102,11 +114,25 @@ _PlainLoader.add_multi_constructor("tag:yaml.org,2002:python/", _plain)
 
 def read_yaml(path: Path) -> dict[str, Any]:
     with path.open(encoding="utf-8") as file:
-        return yaml.load(file, Loader=_PlainLoader)  # noqa: S506 - a SafeLoader
+        return yaml.load(file, Loader=_PlainLoader)
 
 
 def compare_spec_file(folder: GoldenFolder, path: Path) -> list[Measure]:
-    return compare_spec(folder.json(path.name)["spec"])
+    said = folder.json(path.name)
+    return compare_spec(said["spec"] if "spec" in said else expand_spec(said))
+
+
+def expand_spec(compact: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The short form of a specification states every block of a stack once."""
+    named = dict(compact["outside"])
+    for stack, said in compact["stacks"].items():
+        for i in range(said["count"]):
+            for name, (shape, theirs) in said["each"].items():
+                named[f"{stack}.{i}.{name}"] = (shape, theirs and f"blocks.{i}.{theirs}")
+    return {
+        name: {"shape": shape} | ({"diffusers": theirs} if theirs else {})
+        for name, (shape, theirs) in named.items()
+    }
 
 
 def compare_spec(spec: Mapping[str, Any]) -> list[Measure]:
@@ -122,7 +148,11 @@ def compare_spec(spec: Mapping[str, Any]) -> list[Measure]:
         same_names("shapes", {f"{n}: {official[n]}" for n in shared}, {f"{n}: {wanted[n]}" for n in shared}),
         same_names("names in diffusers", _arrows(wan), _arrows(wanted_wan)),
         same_names("official -> ours", {from_official(name) for name in wanted}, set(ours)),
-        same_names("diffusers -> ours", {from_diffusers(name) for name in wanted_wan.values()}, {from_official(n) for n in wan}),
+        same_names(
+            "diffusers -> ours",
+            {from_diffusers(name) for name in wanted_wan.values()},
+            {from_official(n) for n in wan},
+        ),
         identical(
             "parameters",
             torch.tensor(sum(parameter.numel() for parameter in ours.values())),
@@ -137,9 +167,13 @@ def full_size_parameters() -> dict[str, Tensor]:
         return dict(XWAMTransformer(TransformerSizes()).state_dict())
 
 
-def _rounded(label: str, released: Mapping[str, Tensor], prefix: str, stored: Mapping[str, Tensor]) -> list[Measure]:
+def _rounded(
+    label: str, released: Mapping[str, Tensor], prefix: str, stored: Mapping[str, Tensor]
+) -> list[Measure]:
     ours = take(released, prefix)
-    wrong = sum(not torch.equal(ours[name], tensor.bfloat16()) for name, tensor in stored.items() if name in ours)
+    wrong = sum(
+        not torch.equal(ours[name], tensor.bfloat16()) for name, tensor in stored.items() if name in ours
+    )
     return [
         same_names(f"names of the {label}", set(ours), set(stored)),
         Measure(f"weights of the {label}, rounded to bf16", float(wrong), 0.0, "tensors that differ"),

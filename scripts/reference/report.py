@@ -16,10 +16,16 @@ NAMES_SHOWN = 4
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """One row per case: the name, the worst of its measures against its limit, the verdict, and what was compared."""
-    rows = [("case", "worst", "limit", "measured as", "verdict", "compared"), *(_row(outcome) for outcome in outcomes)]
+    """One row per case: name, the worst of its measures against its limit, verdict, and what was compared."""
+    rows = [
+        ("case", "worst", "limit", "measured as", "verdict", "compared"),
+        *(_row(outcome) for outcome in outcomes),
+    ]
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[5]]).rstrip() for row in rows]
+    lines = [
+        "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[5]]).rstrip()
+        for row in rows
+    ]
     lines.insert(1, "-" * min(max(map(len, lines)), 120))
     return "\n".join(lines)
 
@@ -32,7 +38,9 @@ def explanations(outcomes: Sequence[Outcome]) -> str:
             continue
         lines.append(f"{outcome.name}: {outcome.message}" if outcome.message else f"{outcome.name}:")
         bad = sorted((m for m in outcome.measures if not m.passed), key=lambda m: -m.severity)
-        lines += [f"    {m.what}: {_number(m.value)} > {_number(m.tolerance)} {m.unit}{_note(m)}" for m in bad[:12]]
+        lines += [
+            f"    {m.what}: {_number(m.value)} > {_number(m.tolerance)} {m.unit}{_note(m)}" for m in bad[:12]
+        ]
         if len(bad) > 12:
             lines.append(f"    ... and {len(bad) - 12} more")
     return "\n".join(lines)
@@ -41,7 +49,9 @@ def explanations(outcomes: Sequence[Outcome]) -> str:
 def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
     count = {status: sum(outcome.status == status for outcome in outcomes) for status in ("PASS", "FAIL")}
     measures = sum(len(outcome.measures) for outcome in outcomes)
-    return f"{count['PASS']} cases passed, {count['FAIL']} failed; {measures} numbers compared in {seconds:.0f} s"
+    return (
+        f"{count['PASS']} cases passed, {count['FAIL']} failed; {measures} measures taken in {seconds:.0f} s"
+    )
 
 
 def write_json(outcomes: Sequence[Outcome], path: Path) -> None:
@@ -71,10 +81,9 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
 
 def _compared(measures: Sequence[Measure], worst: Measure) -> str:
     names = [measure.what for measure in measures]
-    if len(names) == 1:
-        return names[0]
-    shown = ", ".join(names) if len(names) <= NAMES_SHOWN else f"{len(names)} values"
-    return f"{shown}; worst: {worst.what}"
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    of = f"; worst: {worst.what}" if worst.value and len(names) > 1 else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more + of
 
 
 def _number(value: float) -> str:

@@ -11,20 +11,18 @@ from torch import Tensor
 from lerobot_xwam.model.noise import CLOCK
 from lerobot_xwam.model.schedule import Grid, Memory, flow_grid, unipc_step, unipc_steps
 
-from .folder import GoldenFolder
+from .folder import UNIPC, UNIPC_SAID, GoldenFolder
 from .measure import Case, Measure, as_tensor, difference, identical
-
-FILES = ("unipc.safetensors", "unipc.json")
 
 
 def cases(folder: GoldenFolder) -> list[Case]:
-    counts = sorted({int(key.split(".")[1]) for key in folder.keys(FILES[0])})
+    counts = sorted({int(key.split(".")[1]) for key in folder.keys(UNIPC)})
     return [Case(f"unipc.{steps}", partial(compare, folder, steps)) for steps in counts]
 
 
 def compare(folder: GoldenFolder, steps: int) -> list[Measure]:
-    stored = folder.tensors(FILES[0])
-    grid = flow_grid(steps, folder.json(FILES[1])["shift"])
+    stored = folder.tensors(UNIPC)
+    grid = flow_grid(steps, folder.json(UNIPC_SAID)["shift"])
     measures = []
     if (timesteps := stored.get(f"timesteps.{steps}")) is not None:
         measures.append(identical("timesteps", as_tensor(list(grid.timesteps)), timesteps))
@@ -33,7 +31,9 @@ def compare(folder: GoldenFolder, steps: int) -> list[Measure]:
     if (samples := stored.get(f"trace.{steps}.samples")) is not None:
         said = stored[f"trace.{steps}.model_outputs"]
         measures.append(difference("our trace", our_trace(grid, samples[0], said), samples))
-        measures.append(difference("diffusers' trace on our grid", diffusers_trace(grid, samples[0], said), samples))
+        measures.append(
+            difference("diffusers' trace on our grid", diffusers_trace(grid, samples[0], said), samples)
+        )
     return measures
 
 
@@ -49,7 +49,10 @@ def our_trace(grid: Grid, sample: Tensor, said: Tensor) -> Tensor:
 
 def diffusers_trace(grid: Grid, sample: Tensor, said: Tensor) -> Tensor:
     scheduler = UniPCMultistepScheduler(
-        num_train_timesteps=int(CLOCK), prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0
+        num_train_timesteps=int(CLOCK),
+        prediction_type="flow_prediction",
+        use_flow_sigmas=True,
+        flow_shift=1.0,
     )
     scheduler.set_timesteps(sigmas=torch.tensor(grid.sigmas[:-1], dtype=torch.float64).numpy())
     scheduler.set_begin_index(0)

@@ -14,24 +14,22 @@ from lerobot_xwam.model.sizes import TokenLayout
 from lerobot_xwam.model.transformer import token_times
 from lerobot_xwam.weights.encoder_keys import take
 
-from .folder import GoldenFolder
+from .folder import FORWARD, TRACE, GoldenFolder
 from .forward import read_latents, read_times
 from .measure import Case, Measure, difference
-
-FILES = ("forward_trace.safetensors", "forward.safetensors")
 
 
 def cases(folder: GoldenFolder) -> list[Case]:
     """One case per block (with its keys and values), one per ingredient."""
     groups: dict[str, list[str]] = {}
-    for key in folder.keys(FILES[0]):
+    for key in folder.keys(TRACE):
         groups.setdefault("rope" if key.startswith("freqs_") else key.split(".")[0], []).append(key)
     order = sorted(groups, key=_place)
     return [Case(f"forward_trace.{name}", partial(compare, folder, groups[name])) for name in order]
 
 
 def compare(folder: GoldenFolder, keys: list[str]) -> list[Measure]:
-    reference, ours = folder.tensors(FILES[0]), record(folder)
+    reference, ours = folder.tensors(TRACE), record(folder)
     return [difference(key, ours.get(key), reference[key]) for key in keys]
 
 
@@ -39,7 +37,7 @@ def compare(folder: GoldenFolder, keys: list[str]) -> list[Measure]:
 def record(folder: GoldenFolder) -> dict[str, Tensor]:
     """The recorded inputs once more, with a hook on every block. -> our tensors under the recorded names"""
     network = folder.network
-    inputs = take(folder.tensors(FILES[1]), "in.")
+    inputs = take(folder.tensors(FORWARD), "in.")
     x, times = read_latents(inputs), read_times(inputs, "2d")
     layout = TokenLayout.of(x.video, x.actions, x.states, network.sizes)
     seen: dict[str, Tensor] = {}
@@ -59,7 +57,9 @@ def record(folder: GoldenFolder) -> dict[str, Tensor]:
             network(x, times, network.read_text(inputs["context"]), depth=bool(network.depth_blocks))
             _, modulation = network.embed_times(times.levels)  # B D 6 dim
             index = token_times(times, layout)  # 1|B L
-            seen["e0"] = torch.stack([row[i] for row, i in zip(modulation, index.expand(len(modulation), -1), strict=True)])
+            seen["e0"] = torch.stack(
+                [row[i] for row, i in zip(modulation, index.expand(len(modulation), -1), strict=True)]
+            )
             seen["seq_in"] = network.embed(x)
             seen["context_emb"] = network.text_in(inputs["context"])
             seen["freqs_cos"], seen["freqs_sin"] = rope_table(layout, network.sizes.head_dim, x.video.device)

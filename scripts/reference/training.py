@@ -1,4 +1,4 @@
-"""A training step: noising, the network's clock, predictions, every loss term, and gradients where recorded."""
+"""A training step: noising, the network's clock, predictions, every loss term, gradients where recorded."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from lerobot_xwam.model.types import Latents, Prediction, Times
 from lerobot_xwam.weights.encoder_keys import take
 from lerobot_xwam.weights.keys import to_official
 
-from .folder import GoldenFolder
+from .folder import TRAIN, TRAIN_SAID, GoldenFolder
 from .forward import outputs
-from .measure import FLOAT32, Case, Measure, as_tensor, difference, identical, same_names, same_number
-
-FILES = ("train.safetensors", "train.json")
+from .measure import Case, Measure, as_tensor, difference, identical, same_names, same_number
 
 # The recording's names of loss terms and of their weights, and ours.
 TERMS = {"video": "video", "action": "actions", "proprio": "states", "depth": "depth", "dct": "spectrum"}
+ROUNDING = 1e-4  # a gradient that much smaller than the largest is partly rounding error
 MODALITIES = ("latents", "actions", "proprios")
 
 
 def cases(folder: GoldenFolder) -> list[Case]:
-    return [Case(f"train.{name}", partial(compare, folder, name)) for name in folder.json(FILES[1])["cases"]]
+    return [
+        Case(f"train.{name}", partial(compare, folder, name)) for name in folder.json(TRAIN_SAID)["cases"]
+    ]
 
 
 def compare(folder: GoldenFolder, name: str) -> list[Measure]:
-    network, stored, said = folder.network, folder.tensors(FILES[0]), folder.json(FILES[1])["cases"][name]
+    network, stored, said = folder.network, folder.tensors(TRAIN), folder.json(TRAIN_SAID)["cases"][name]
     inputs, case = take(stored, "in."), take(stored, f"{name}.")
     clean, noise = _latents(inputs, "clean_"), _latents(case, "noise_")
     given = given_first(clean)
@@ -41,7 +42,7 @@ def compare(folder: GoldenFolder, name: str) -> list[Measure]:
     wants_depth = "pred_depth" in case
 
     with torch.set_grad_enabled("grad_norms" in said or "grad_global_norm" in said or _has_gradients(case)):
-        prediction = network(noisy, times, network.read_text(case["context_used"]), depth=wants_depth)
+        prediction = network(noisy, times, network.embed_text(case["context_used"]), depth=wants_depth)
         masks = LossMasks(
             latents=Latents(~given.video, inputs["action_mask"], inputs["proprio_mask"] * ~given.states),
             sample=case["t_action"] > 0,
@@ -71,7 +72,11 @@ def compare(folder: GoldenFolder, name: str) -> list[Measure]:
 
 def loss_weights(overrides: Mapping[str, Any]) -> LossWeights:
     return LossWeights(
-        **{ours: overrides[f"{theirs}_loss_weight"] for theirs, ours in TERMS.items() if f"{theirs}_loss_weight" in overrides}
+        **{
+            ours: overrides[f"{theirs}_loss_weight"]
+            for theirs, ours in TERMS.items()
+            if f"{theirs}_loss_weight" in overrides
+        }
     )
 
 
@@ -101,7 +106,9 @@ def _noising(case: Mapping[str, Tensor], noisy: Latents, times: Times) -> list[M
 def _predictions(case: Mapping[str, Tensor], prediction: Prediction) -> list[Measure]:
     ours = outputs(prediction)
     ours["latents"] = ours.pop("video")
-    return [difference(f"pred_{name}", ours.get(name), tensor) for name, tensor in take(case, "pred_").items()]
+    return [
+        difference(f"pred_{name}", ours.get(name), tensor) for name, tensor in take(case, "pred_").items()
+    ]
 
 
 def _has_gradients(case: Mapping[str, Tensor]) -> bool:
@@ -122,10 +129,11 @@ def _gradients(
         total = torch.stack([gradient.norm() for gradient in ours.values()]).norm().item()
         measures.append(same_number("gradient norm", total, said["grad_global_norm"]))
     if norms := said.get("grad_norms"):
-        measures.append(same_names("parameters with a gradient", set(ours), set(norms)))
+        measures.append(same_names("names of parameters", set(), norms.keys() - ours.keys()))
+        floor = ROUNDING * max(norms.values())
         measures += [
-            same_number(f"gradient norm of {name}", ours[name].norm().item(), norms[name], FLOAT32)
-            for name in norms
+            same_number(f"gradient norm of {name}", ours[name].norm().item(), norm, floor=floor)
+            for name, norm in norms.items()
             if name in ours
         ]
     for prefix in ("grad.", "grads.", "grad_"):

@@ -95,7 +95,7 @@ class TabletopEnv(gym.Env[Observation, NDArray[Any]]):
         truncated = not success and self._steps >= self._max_episode_steps
         return self._observe(), float(success), success, truncated, self._info()
 
-    def render(self) -> NDArray[np.uint8]:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8]:
         """The first camera at the size for videos.  # H W 3"""
         view = camera(self.cameras[0], self.world, self.visualization_size)
         return render(view, build_scene(self.world, self._known_looks()))[0]

@@ -1,4 +1,4 @@
-"""A scripted expert: approach, descend, close, lift, hold. Its plan is drawn once, then followed by feedback."""
+"""A scripted expert: approach, descend, close, lift, hold. Its plan is drawn once, then followed."""
 
 from __future__ import annotations
 
@@ -51,13 +51,9 @@ def _plan(arm: Arm, world: World, rng: np.random.Generator) -> Array:
     above = np.array([*grasp_at[:2], HOVER + rng.uniform(-0.01, 0.02), grip_yaw, 1.0])
     down = np.array([*grasp_at[:2], CUBE_SIZE / 2, grip_yaw, 1.0])
     closed = np.array([*down[:4], CUBE_IN_GRIPPER])
-    up = closed + np.array(
-        [*rng.uniform(-0.02, 0.02, size=2), rng.uniform(0.15, 0.18), rng.uniform(-0.3, 0.3), 0]
-    )
+    up = closed + rng.uniform([-0.02, -0.02, 0.15, -0.3, 0.0], [0.02, 0.02, 0.18, 0.3, 0.0])
 
-    detour = np.array(
-        [*rng.uniform(-0.03, 0.03, size=2), rng.uniform(0.0, 0.03), rng.uniform(-0.15, 0.15), 0]
-    )
+    detour = rng.uniform([-0.03, -0.03, 0.0, -0.15, 0.0], [0.03, 0.03, 0.03, 0.15, 0.0])
     pieces = [
         np.repeat(start[None], int(rng.integers(0, 3)), axis=0),
         _glide(start, above, int(rng.integers(15, 19)), detour),

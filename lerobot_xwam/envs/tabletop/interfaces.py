@@ -72,8 +72,8 @@ def targets_of(world: World, action: NDArray[Any], interface: str) -> list[Array
     values = np.asarray(action, dtype=np.float64)
     if values.shape != wanted or not np.isfinite(values).all():
         raise ValueError(
-            f"action: got shape {values.shape} with {int((~np.isfinite(values)).sum())} non-finite values; task "
-            f"{world.task.name!r} with interface {interface!r} wants {wanted} finite numbers: "
+            f"action: got shape {values.shape} with {int((~np.isfinite(values)).sum())} non-finite values; "
+            f"task {world.task.name!r} with interface {interface!r} wants {wanted} finite numbers: "
             f"{action_names(world.task, interface)}."
         )
     per_arm = np.split(values, len(world.arms))

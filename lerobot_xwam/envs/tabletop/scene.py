@@ -33,9 +33,8 @@ def random_looks(rng: np.random.Generator) -> Looks:
     """Mild variety of colours and of the light's direction; red and blue stay the cubes' own."""
 
     def tint(colour: list[float], amount: float) -> Array:
-        return np.clip(
-            np.array(colour) + amount * rng.uniform(-1, 1, size=3) + amount * rng.uniform(-1, 1), 0, 1
-        )
+        hue, brightness = rng.uniform(-1, 1, size=3), rng.uniform(-1, 1)
+        return np.clip(np.array(colour) + amount * (hue + brightness), 0, 1)
 
     towards = np.array([rng.uniform(-0.2, 0.5), rng.uniform(-0.5, 0.5), 1.0])
     return Looks(

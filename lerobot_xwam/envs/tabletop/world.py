@@ -61,10 +61,8 @@ class Arm:
     def tool_pose_at(self, joints: Array) -> Array:
         """Tool frame in the world for any joint positions.  # 5 -> 4 4"""
         angle, reach, height, wrist, _ = joints
-        position = np.array(
-            [self.base[0] + reach * np.cos(angle), self.base[1] + reach * np.sin(angle), height]
-        )
-        return pose_matrix(rotation_z(angle + wrist) @ rotation_y(TOOL_LEAN), position)
+        xy = self.base + reach * np.array([np.cos(angle), np.sin(angle)])
+        return pose_matrix(rotation_z(angle + wrist) @ rotation_y(TOOL_LEAN), np.array([*xy, height]))
 
     def joints_for(self, tool_pose: Array, gripper: float) -> Array:
         """Joints that bring the tool to a pose. Lean and roll are not the arm's to give: only yaw counts."""
