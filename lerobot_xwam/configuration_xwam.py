@@ -284,14 +284,11 @@ class XWAMConfig(PreTrainedConfig):
         images = [key for key, feature in features.items() if feature["dtype"] in ("image", "video")]
         depth = [key for key in images if is_depth(features[key])]
         self.depth_features = [] if self.depth == "none" else sorted(set(depth) & set(self.image_features))
-        inputs, outputs = self.input_features or {}, self.output_features or {}
-        self.input_features = {
-            key: feature
-            for key, feature in inputs.items()
-            if key == OBS_STATE or (key in images and (key not in depth or key in self.depth_features))
-        }
+        used = {OBS_STATE, ACTION, *(key for key in images if key not in depth), *self.depth_features}
+        for known in (self.input_features, self.output_features):
+            for key in known.keys() - used:
+                del known[key]
         self.unused_features = sorted(set(images) - set(self.image_features))
-        self.output_features = {key: ft for key, ft in outputs.items() if key == ACTION}
         self.validate_features()
         if self.interface == "auto":
             self.interface, reason = detect_interface(
@@ -332,7 +329,7 @@ class XWAMConfig(PreTrainedConfig):
             if key.removesuffix("_depth") not in self.cameras:
                 raise ValueError(
                     f"{key}: no RGB camera {key.removesuffix('_depth')!r} goes with this depth: "
-                    "name depth features <camera>_depth (use --rename_map)"
+                    "name it <camera>_depth in the dataset, or leave it out with --policy.input_features"
                 )
         if self.depth in ("sequence", "channel") and len(self.depth_features) < len(self.cameras):
             raise ValueError(

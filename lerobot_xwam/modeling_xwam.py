@@ -160,7 +160,7 @@ class XWAMPolicy(PreTrainedPolicy):
 
     @torch.no_grad()
     def predict_action_chunk(self, batch: dict[str, Any], noise: Latents | None = None, **_: Any) -> Tensor:
-        """The next `chunk_size` actions in model space, B K A; the postprocessor makes robot units of them."""
+        """The next `chunk_size` actions in model space, B K A; the postprocessor restores robot units."""
         imagination = self.imagine(Observation.of(batch), noise)
         draft = imagination.draft()
         if self.config.save_predicted_video:
@@ -278,8 +278,8 @@ class XWAMPolicy(PreTrainedPolicy):
         if base is None:
             if self.config.preset != "tiny":
                 logger.warning(
-                    "X-WAM %s starts from random weights. Give --policy.base_weights=... (converted Wan2.2 or "
-                    "X-WAM weights) unless you mean to train from nothing",
+                    "X-WAM %s starts from random weights. Give --policy.base_weights=... (converted Wan2.2 "
+                    "or X-WAM weights) unless you mean to train from nothing",
                     self.config.preset,
                 )
             init_from_nothing(self.net, generator)

@@ -103,7 +103,7 @@ class XWAMPackStep(ProcessorStep):
             if key not in known and not key.endswith("_is_pad") and observation[key].shape[-3] == 3:
                 raise ValueError(
                     f"{key}: camera is not known to this policy, which sees {self.cameras}. "
-                    "Take it out of the robot, env or dataset, or train with it (--policy.base_weights keeps the weights)"
+                    "Take it out of the robot, env or dataset, or train with it (--policy.base_weights)"
                 )
         views = [self._frames(observation[key], key, 3, training) for key in self.cameras]
         return torch.stack([resize(view, (self.height, self.width)) for view in views], dim=1) * 2 - 1

@@ -35,8 +35,8 @@ for name, value in {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "WANDB_MODE": "disabled",
     "TOKENIZERS_PARALLELISM": "false",
-    "OMP_NUM_THREADS": "2",  # toy networks: more threads only wait for each other
-    "MKL_NUM_THREADS": "2",
+    "OMP_NUM_THREADS": "1",  # toy networks: more threads wait for each other on a busy machine
+    "MKL_NUM_THREADS": "1",
 }.items():
     os.environ.setdefault(name, value)
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lerobot_xwam"
 
 ROOMS = {"configuration_xwam", "presets", "model", "codecs", "space", "weights", "data"}
-POLICY = {"modeling_xwam", "processor_xwam", "imagination", "model_card", "randomness"}
+POLICY = {"modeling_xwam", "processor_xwam", "imagination", "model_card", "pictures", "randomness"}
 EVERYTHING = ROOMS | POLICY | {"cli", "envs", "robots", "assets", "lerobot_xwam"}
 
 # room -> what it may import of this package, besides itself
@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "configuration_xwam": {"presets", "model", "data"},  # sizes and layouts, which know nothing of LeRobot
     "imagination": {"model", "codecs"},
     "model_card": {"configuration_xwam", "presets"},
+    "pictures": set(),
     "presets": set(),
     "randomness": set(),
     "weights": {"model", "codecs", "configuration_xwam", "presets"},

@@ -1,4 +1,4 @@
-"""What the set-up scripts promise a stranger: the right Python, advice, nothing redone, nothing foreign lost."""
+"""What the set-up scripts promise: the right Python, advice, nothing redone, nothing foreign lost."""
 
 import os
 import subprocess

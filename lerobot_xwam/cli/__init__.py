@@ -1,0 +1,1 @@
+"""`lerobot-xwam <verb>`: thin commands over the package."""

@@ -1,0 +1,43 @@
+"""`lerobot-xwam`: what LeRobot's own commands do not do. Each verb has a file; this one only finds it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from . import imagine, tabletop
+
+VERBS = {"imagine": imagine, "tabletop": tabletop}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="lerobot-xwam",
+        description="Tools around the X-WAM policy. Train, evaluate and run it with LeRobot's own commands: "
+        "lerobot-train --policy.type=xwam, lerobot-eval, lerobot-rollout.",
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, module in VERBS.items():
+        verb = verbs.add_parser(
+            name,
+            help=module.HELP,
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(verb)
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        VERBS[arguments.verb].run(arguments)
+    except (ValueError, OSError) as error:
+        print(f"lerobot-xwam {arguments.verb}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"lerobot-xwam {arguments.verb}: stopped; nothing half-written was left", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
