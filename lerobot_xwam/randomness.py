@@ -1,8 +1,9 @@
 """Randomness that belongs to a sample, not to a process.
 
 Every sample of the global batch gets its own generator from one seed and its position. A run draws the same
-noise on one GPU and on eight, and a checkpoint resumes exactly, because the seed comes from torch's global
-generator, which LeRobot saves.
+noise on one GPU and on eight, and a checkpoint resumes exactly, because the seed comes from numpy's global
+generator. LeRobot saves it like torch's, but a DataLoader draws from torch's whenever it starts: once more
+often in a run that was resumed.
 """
 
 from __future__ import annotations

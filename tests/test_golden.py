@@ -21,17 +21,17 @@ from torch import Tensor, nn
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-import compare_with_reference as command  # noqa: E402
-from reference import encoders, generation, release, solver, training  # noqa: E402
-from reference.compare import find_cases  # noqa: E402
-from reference.folder import GoldenFolder, NotGoldenError  # noqa: E402
-from reference.measure import Measure, Outcome, difference, run_case  # noqa: E402
-from reference.report import explanations  # noqa: E402
+import compare_with_reference as command
+from reference import encoders, generation, release, solver, training
+from reference.compare import find_cases
+from reference.folder import GoldenFolder, NotGoldenError
+from reference.measure import Measure, Outcome, difference, run_case
+from reference.report import explanations
 
-from lerobot_xwam.model import layers, noise, rope, sampler, transformer  # noqa: E402
-from lerobot_xwam.model.schedule import Grid, unipc_steps  # noqa: E402
-from lerobot_xwam.model.sizes import TokenLayout  # noqa: E402
-from lerobot_xwam.model.types import Latents  # noqa: E402
+from lerobot_xwam.model import layers, noise, rope, sampler, transformer
+from lerobot_xwam.model.schedule import Grid, unipc_steps
+from lerobot_xwam.model.sizes import TokenLayout
+from lerobot_xwam.model.types import Latents
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES, ROWS = find_cases(GoldenFolder(GOLDEN))

@@ -17,11 +17,11 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-from reference import folder as names  # noqa: E402
-from reference.compare import compare_folder  # noqa: E402
-from reference.report import explanations  # noqa: E402
+from reference import folder as names
+from reference.compare import compare_folder
+from reference.report import explanations
 
-from lerobot_xwam.model.losses import LossMasks, LossWeights, xwam_loss  # noqa: E402
+from lerobot_xwam.model.losses import LossMasks, LossWeights, xwam_loss
 from lerobot_xwam.model.noise import (
     CLOCK,
     add_noise,
@@ -30,12 +30,12 @@ from lerobot_xwam.model.noise import (
     given_first,
     times_per_token,
     velocity,
-)  # noqa: E402
-from lerobot_xwam.model.sampler import Plan, denoise_actions, denoiser, finish_video  # noqa: E402
-from lerobot_xwam.model.sizes import TransformerSizes  # noqa: E402
-from lerobot_xwam.model.transformer import XWAMTransformer  # noqa: E402
-from lerobot_xwam.model.types import Latents, Prediction  # noqa: E402
-from lerobot_xwam.weights.keys import to_official  # noqa: E402
+)
+from lerobot_xwam.model.sampler import Plan, denoise_actions, denoiser, finish_video
+from lerobot_xwam.model.sizes import TransformerSizes
+from lerobot_xwam.model.transformer import XWAMTransformer
+from lerobot_xwam.model.types import Latents, Prediction
+from lerobot_xwam.weights.keys import to_official
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,11 @@ def record_training(odd: Odd, net: XWAMTransformer, root: Path) -> None:
     stored |= {f"odd.noise_{k}": v for k, v in zip(modalities, parts(eps), strict=True)}
     stored |= {f"odd.xt_{k}": v for k, v in zip(modalities, parts(noisy), strict=True)}
     stored |= {f"odd.pred_{k}": v for k, v in outputs(said, "latents").items()}
-    stored |= {"in.context": context, "in.null_context": context[0], "odd.context_used": context.clone()}
+    stored |= {
+        "in.context": context,
+        "in.null_context": context[0].clone(),
+        "odd.context_used": context.clone(),
+    }
     stored |= {"in.action_mask": masks.actions, "in.proprio_mask": torch.ones_like(clean.states)}
     stored |= {"in.clean_depth_latents": depth_target} if depth_target is not None else {}
     stored |= {"odd.t_video": t_video, "odd.t_action": t_action}
@@ -162,7 +166,7 @@ def record_training(odd: Odd, net: XWAMTransformer, root: Path) -> None:
         clock = (CLOCK * t)[:, None].repeat(1, count)
         clock[:, : 0 if name == "actions" else 1] = 0
         stored[f"odd.t_{name}"] = clock
-    save_file({key: tensor.contiguous() for key, tensor in stored.items()}, root / names.TRAIN)
+    save_file({key: tensor.clone() for key, tensor in stored.items()}, root / names.TRAIN)
     numbers = {"loss": loss.item(), "video_loss": logs["loss_video"], "action_loss": logs["loss_actions"]}
     case = {"config_overrides": {"action_loss_weight": 0.5}, "text_dropped": [False] * odd.batch}
     case |= {"action_loss_sample_mask": [True] * odd.batch} | numbers
@@ -184,7 +188,7 @@ def record_rollout(odd: Odd, net: XWAMTransformer, root: Path) -> None:
     final = dict(zip(("latents", "actions", "proprios"), parts(rollout.latents), strict=True))
     final |= {"depth_latents": rollout.depth} if rollout.depth is not None else {}
     stored |= {f"odd.{k}": v for k, v in final.items()}
-    save_file({key: tensor.contiguous() for key, tensor in stored.items()}, root / names.GENERATE)
+    save_file({key: tensor.clone() for key, tensor in stored.items()}, root / names.GENERATE)
     case = {"TO": 4, "Ta": 2, "cfg": 0.0, "depth": depth, "early": False, "n_model_calls": 4}
     case |= {"t_video": [999, 899, 749, 499], "t_action": [999, 749, 0, 0]}
     said = {"shift": 3.0, "seeds_cpu_generator": seeds, "cases": {"odd": case}}
