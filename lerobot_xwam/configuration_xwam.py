@@ -12,6 +12,7 @@ from lerobot.configs import FeatureType, NormalizationMode, PreTrainedConfig
 from lerobot.optim import AdamWConfig, DiffuserSchedulerConfig
 from lerobot.utils.constants import ACTION, OBS_STATE
 
+from .codecs.depth import DEPTH_CODEC_VERSION
 from .data.layout import EE_ACTION_DIMS, EE_STATE_DIMS, detect_interface, feature_names
 from .model.fusion import DepthMode
 from .model.losses import LossWeights
@@ -57,6 +58,7 @@ class XWAMConfig(PreTrainedConfig):
     )
     depth_near: float = 0.1  # metres; the depth codec maps 1/near to +1 and 1/far to -1
     depth_far: float = 10.0
+    depth_codec_version: int = DEPTH_CODEC_VERSION
     default_task: str | None = None  # the instruction where a dataset or env has none
     # Filled from the dataset on first training, then travel with the checkpoint:
     depth_features: list[str] = field(default_factory=list)
@@ -169,6 +171,11 @@ class XWAMConfig(PreTrainedConfig):
             raise ValueError(
                 f"n_action_steps={self.n_action_steps} must lie between 1 and the chunk's {self.chunk_size}"
             )
+        if self.depth_codec_version != DEPTH_CODEC_VERSION:
+            raise ValueError(
+                f"depth_codec_version={self.depth_codec_version}: only version {DEPTH_CODEC_VERSION} of the "
+                "metric depth code is known here; use the lerobot_policy_xwam that wrote the checkpoint"
+            )
         if not 0 < self.depth_near < self.depth_far:
             raise ValueError(
                 f"depth_near={self.depth_near}, depth_far={self.depth_far}: need 0 < near < far, in metres"
@@ -231,7 +238,8 @@ class XWAMConfig(PreTrainedConfig):
 
     @property
     def plan(self) -> Plan:
-        return Plan(self.video_steps, self.action_steps, self.time_shift, depth=self.has_depth_branch)
+        depth = self.has_depth_branch and bool(self.depth_features)  # an untrained branch has nothing to say
+        return Plan(self.video_steps, self.action_steps, self.time_shift, depth=depth)
 
     @property
     def loss_weights(self) -> LossWeights:

@@ -27,7 +27,7 @@ from .model.fusion import given_of, join_depth
 from .model.losses import LossMasks, xwam_loss
 from .model.noise import CLOCK, add_noise, clock_times, draw_noise, draw_times, velocity
 from .model.sampler import guided_denoiser
-from .model.transformer import XWAMTransformer, init_from_nothing
+from .model.transformer import XWAMTransformer, init_from_nothing, init_small
 from .model.types import Denoiser, Latents, Prediction, TextMemory, Times
 from .model_card import render_model_card
 from .randomness import fixed_generators, rollout_generators, training_generators, uniforms
@@ -147,7 +147,7 @@ class XWAMPolicy(PreTrainedPolicy):
     def reset(self) -> None:
         """Forget the running chunk. LeRobot calls this at the start of every episode."""
         self._queue: deque[Tensor] = deque(maxlen=self.config.n_action_steps)
-        self._text_memory: tuple[tuple[str, ...], TextMemory] | None = None
+        self._text_memory: dict[tuple[str, ...], TextMemory] = {}
         self.last_predicted_latents: Tensor | None = None
 
     @torch.no_grad()
@@ -172,7 +172,6 @@ class XWAMPolicy(PreTrainedPolicy):
         """One imagination from one observation: actions first (`draft`), then as much video as wanted
         (`finish`).
         """
-        self.eval()
         cfg = self.config
         first = center_crop(observation.video[:, :, :1], cfg.crop_ratio)  # B V 1 3 H W
         seen = join_depth(self.codecs.video(self._device).encode(first), None, cfg.depth)  # B C 1 V h w
@@ -194,13 +193,9 @@ class XWAMPolicy(PreTrainedPolicy):
         )
 
     def _denoiser(self, tasks: list[str]) -> Denoiser:
-        with self._autocast():
-            if self._text_memory is None or self._text_memory[0] != tuple(tasks):
-                self._text_memory = tuple(tasks), self.net.read_text(self._encode_text(tasks))
-            text = self._text_memory[1]
-            empty = text
-            if self.config.guidance != 1:
-                empty = self.net.read_text(self._encode_text([""] * len(tasks)))
+        text = empty = self._read(tasks)
+        if self.config.guidance != 1:
+            empty = self._read([""] * len(tasks))
         guided = guided_denoiser(self.net, text, empty, self.config.guidance)
 
         def denoise(x: Latents, times: Times, depth: bool) -> Prediction:
@@ -208,6 +203,19 @@ class XWAMPolicy(PreTrainedPolicy):
                 return guided(x, times, depth)
 
         return denoise
+
+    def _read(self, tasks: list[str]) -> TextMemory:
+        """The prompts' keys and values; the last ones are kept, unless weights may change in between."""
+        key = tuple(tasks)
+        if key in self._text_memory:
+            return self._text_memory[key]
+        with self._autocast():
+            memory = self.net.read_text(self._encode_text(tasks))
+        if not self.training:
+            while len(self._text_memory) >= 2:  # the running prompt and the empty one
+                self._text_memory.pop(next(iter(self._text_memory)))
+            self._text_memory[key] = memory
+        return memory
 
     @torch.no_grad()
     def decode_predicted_latents(self, latents: Tensor) -> Tensor:
@@ -224,7 +232,7 @@ class XWAMPolicy(PreTrainedPolicy):
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def train(self, mode: bool = True) -> XWAMPolicy:
-        self._text_memory = None  # weights are about to change
+        self._text_memory.clear()  # weights are about to change
         return super().train(mode)
 
     def _get_default_peft_targets(self) -> dict[str, Any]:
@@ -287,8 +295,7 @@ class XWAMPolicy(PreTrainedPolicy):
         robot_parts = [getattr(self.net, name.removeprefix("net.")) for name in ROBOT_WEIGHTS]
         for part in robot_parts:
             part.to_empty(device="cpu")
-            for parameter in part.parameters():
-                torch.nn.init.normal_(parameter, std=0.02, generator=generator)
+            init_small(part, generator)
         new = load_exactly(self, find_weights(base, self.config.base_revision), may_be_new=ROBOT_WEIGHTS)
         if new:
             logger.info("X-WAM: base weights fit; new for this robot: %s", ", ".join(new))

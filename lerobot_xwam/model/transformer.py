@@ -167,11 +167,16 @@ def init_new_parts(net: XWAMTransformer, generator: torch.Generator) -> None:
     if net.depth_blocks:
         new.append(net.depth_head)
     for module in new:
-        for name, parameter in module.named_parameters():
-            if name.endswith("bias"):
-                nn.init.zeros_(parameter)
-            else:
-                nn.init.normal_(parameter, std=0.02, generator=generator)
+        init_small(module, generator)
+
+
+def init_small(module: nn.Module, generator: torch.Generator) -> None:
+    """Weights N(0, 0.02), biases 0."""
+    for name, parameter in module.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+        else:
+            nn.init.normal_(parameter, std=0.02, generator=generator)
 
 
 def init_from_nothing(net: XWAMTransformer, generator: torch.Generator) -> None:
