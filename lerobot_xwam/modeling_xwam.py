@@ -210,7 +210,7 @@ class XWAMPolicy(PreTrainedPolicy):
         if key in self._text_memory:
             return self._text_memory[key]
         with self._autocast():
-            memory = self.net.read_text(self._encode_text(tasks))
+            memory = self.net.read_text(self._encode_text(tasks), depth=self.config.plan.depth)
         if not self.training:
             while len(self._text_memory) >= 2:  # the running prompt and the empty one
                 self._text_memory.pop(next(iter(self._text_memory)))

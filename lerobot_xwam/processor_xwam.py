@@ -1,5 +1,4 @@
-"""Robot and dataset values <-> model values. Training, evaluation and the robot go through the same two
-steps.
+"""Robot and dataset values <-> model values: training, evaluation and robot take the same two steps.
 
     pack     frames -> [-1, 1] at the network's size, depth -> codes, vectors -> scaled, padded, masked
     unpack   predicted actions -> the robot's units and width

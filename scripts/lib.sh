@@ -154,7 +154,7 @@ advise_and_die() { # what failed
   elif grep -qiE 'permission denied' "$SETUP_LOG"; then
     advice="No right to write to $VENV: choose another place with XWAM_VENV=/some/folder."
   fi
-  tail -n 20 "$SETUP_LOG" >&2 || true
+  tail -n 20 "$SETUP_LOG" | cut -c1-300 >&2 || true
   die "$1 failed (the end of its log is above, all of it in $SETUP_LOG)." "$advice"
 }
 
@@ -199,6 +199,7 @@ make_venv() {
   say "making $VENV with $("$PYTHON_FOUND" -V) ($PYTHON_FOUND)"
   mkdir -p "$VENV"
   : >"$OURS"
+  echo '*' >"$VENV/.gitignore" # wherever XWAM_VENV puts it, git and ruff need not look inside
   with_sign_of_life "making the environment ..." "$PYTHON_FOUND" -m venv "$VENV" || advise_and_die "making $VENV"
 }
 

@@ -8,6 +8,7 @@ import argparse
 import json
 import re
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -54,7 +55,7 @@ def stages(out: Path, settings: argparse.Namespace, device: str) -> list[Stage]:
                 f"--steps={settings.steps}",
                 f"--batch_size={settings.batch_size}",
                 "--num_workers=1",
-                f"--log_freq={max(1, settings.steps // 20)}",
+                f"--log_freq={max(1, settings.steps // 10)}",
                 "--save_freq=0",
                 "--env_eval_freq=0",
                 "--wandb.enable=false",
@@ -101,6 +102,7 @@ def stages(out: Path, settings: argparse.Namespace, device: str) -> list[Stage]:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no stage is left running
     settings = parse_arguments()
     out: Path = settings.output.resolve()
     if settings.fresh:

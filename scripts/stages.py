@@ -1,5 +1,6 @@
 """Runs the stages of the quickstart: all output into a log, one line of progress on the screen."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -13,8 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# tqdm's `label:  40%|####      | 120/300 [00:30<00:45, 4.0step/s`
-BAR = re.compile(r"^(?P<label>[^:|]+):.*?(?P<done>\d+)/(?P<of>\d+) \[[^<]*<(?P<left>[\d:]+|\?)")
+# tqdm's `label:  40%|####      | 120/300 [00:30<00:45, 4.0step/s]`, with whatever was printed behind it
+BAR = re.compile(
+    r"^(?P<label>[^:|]+):.*?(?P<done>\d+)/(?P<of>\d+) \[[^<]*<(?P<left>[\d:]+|\?)[^\]]*\]?(?P<rest>.*)"
+)
 QUIET_S = 30.0  # on no terminal: a line of progress this often
 
 
@@ -54,15 +57,14 @@ def run(stage: Stage, position: str, log: Path) -> None:
                 bar = BAR.match(piece)
                 if bar and bar["label"].startswith(stage.bar):
                     progress.at(bar["done"], bar["of"], bar["left"])
-                if piece.strip() and not bar:
-                    tail.append(piece)
-                    file.write(piece + "\n")
+                text = bar["rest"] if bar else piece
+                if text.strip():
+                    tail.append(text)
+                    file.write(text + "\n")
                     file.flush()
                 progress.show(time.monotonic() - start)
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
+            stop(process)
             progress.clear()
     took = clock(time.monotonic() - start)
     if process.returncode == 0 and stage.result.exists():
@@ -76,6 +78,16 @@ def run(stage: Stage, position: str, log: Path) -> None:
         f"{end}[xwam] {position} {stage.doing} failed after {took} ({reason}).\n"
         f"[xwam] The end of its log is above, all of it in {nice(log)}."
     )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """If it still runs: let it and its workers clean up as after Ctrl-C; those who will not are killed."""
+    for harder in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            os.killpg(process.pid, harder)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=5)
+    process.wait()
 
 
 def environment() -> dict[str, str]:

@@ -18,8 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 import compare_with_reference as command
 from reference import encoders, generation, release, solver, training
@@ -33,6 +32,7 @@ from lerobot_xwam.model.schedule import Grid, unipc_steps
 from lerobot_xwam.model.sizes import TokenLayout
 from lerobot_xwam.model.types import Latents
 
+torch.set_num_threads(1)  # on busy cores a second thread makes toy operations many times slower
 GOLDEN = Path(__file__).parent / "golden"
 CASES, ROWS = find_cases(GoldenFolder(GOLDEN))
 
@@ -50,9 +50,8 @@ def test_every_recording_is_here_and_compared() -> None:
     recorded = {key.split(".")[0] for key in load_file(GOLDEN / "forward.safetensors")} - {"in"}
     assert {f"forward.{name}" for name in recorded} <= set(names)
     for kind in ("train", "generate"):
-        assert {
-            f"{kind}.{name}" for name in json.loads((GOLDEN / f"{kind}.json").read_text())["cases"]
-        } <= set(names)
+        said = json.loads((GOLDEN / f"{kind}.json").read_text())
+        assert {f"{kind}.{name}" for name in said["cases"]} <= set(names)
 
 
 # --- One mistake at a time ---

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .source import locate
+from .source import refuse_what_cannot_load
 from .text import TextCodec
 from .video import VideoCodec
 
@@ -20,8 +20,8 @@ class Codecs:
         self._text: TextCodec | None = None
 
     def check(self) -> None:
-        """Fail now, not after an hour of data loading, if a local folder is not there."""
-        locate(self.source)
+        """Fail now, not after an hour of data loading, if they are not there."""
+        refuse_what_cannot_load(self.source, self.revision)
 
     def video(self, device: torch.device) -> VideoCodec:
         if self._video is None:

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import constants, try_to_load_from_cache
+
 PACKAGED = {"tiny": Path(__file__).parent.parent / "assets" / "tiny"}
 PARTS = ("vae", "text_encoder", "tokenizer")
+SMALL_FILES = ("vae/config.json", "text_encoder/config.json", "tokenizer/tokenizer_config.json")
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +36,22 @@ def locate(source: str) -> tuple[str, bool]:
     return str(folder), True
 
 
+def refuse_what_cannot_load(source: str, revision: str | None) -> None:
+    """A folder must be there; offline, a Hub id must have been downloaded before."""
+    path, local = locate(source)
+    if local or not constants.HF_HUB_OFFLINE:
+        return
+    cached = [try_to_load_from_cache(path, name, revision=revision) for name in SMALL_FILES]
+    if not all(isinstance(file, str) for file in cached):
+        raise FileNotFoundError(
+            f"codecs {path!r}: not in the Hugging Face cache, and HF_HUB_OFFLINE forbids to download it. "
+            f"Go online once, or give a local copy with --policy.codecs=FOLDER (subfolders {', '.join(PARTS)})"
+        )
+
+
 def load_part(load: Callable[..., Any], source: str, revision: str | None, part: str, **kwargs: Any) -> Any:
     """Load one part; a download says so, and a failed one says what to do."""
+    refuse_what_cannot_load(source, revision)
     path, local = locate(source)
     if not local:
         logger.info("X-WAM: loading %s of %s (downloaded once, then cached)", part, path)
@@ -44,6 +61,5 @@ def load_part(load: Callable[..., Any], source: str, revision: str | None, part:
         where = f"folder {path!r}" if local else f"Hub id {path!r}"
         raise OSError(
             f"codecs: {part} of {where} could not be loaded: {str(error).splitlines()[0]} "
-            "Go online once, or give a local copy with --policy.codecs=FOLDER "
-            "(subfolders vae, text_encoder, tokenizer)"
+            f"Give a complete copy with --policy.codecs=FOLDER (subfolders {', '.join(PARTS)})"
         ) from error

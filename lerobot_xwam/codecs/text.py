@@ -24,10 +24,13 @@ class TextCodec:
     def load(
         cls, source: str, revision: str | None, device: torch.device, dtype: torch.dtype, tokens: int
     ) -> TextCodec:
-        from transformers import AutoTokenizer, UMT5EncoderModel
+        from transformers import AutoTokenizer, PreTrainedConfig, UMT5EncoderModel
 
         encoder = load_part(UMT5EncoderModel.from_pretrained, source, revision, "text_encoder", dtype=dtype)
-        tokenizer = load_part(AutoTokenizer.from_pretrained, source, revision, "tokenizer")
+        # Without a config it looks for tokenizer/config.json, which Wan has not: offline that is an error.
+        tokenizer = load_part(
+            AutoTokenizer.from_pretrained, source, revision, "tokenizer", config=PreTrainedConfig()
+        )
         return cls(encoder.to(device), tokenizer, tokens)
 
     @torch.no_grad()

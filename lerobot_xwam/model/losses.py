@@ -62,7 +62,8 @@ def xwam_loss(
 
     factor = {field.name: getattr(weights, field.name) for field in fields(weights)}
     per_sample = torch.stack([factor[name] * term for name, term in terms.items()]).sum(dim=0)  # B
-    logs = {f"loss_{name}": term.detach().mean().item() for name, term in terms.items()}
+    means = torch.stack([term.detach().mean() for term in terms.values()]).tolist()  # one wait for the device
+    logs = {f"loss_{name}": mean for name, mean in zip(terms, means, strict=True)}
     return (per_sample if reduction == "none" else per_sample.mean()), logs
 
 

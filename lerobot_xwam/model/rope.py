@@ -45,6 +45,7 @@ def token_positions(layout: TokenLayout) -> Tensor:
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # a table first made while acting must serve training too
 def rope_table(layout: TokenLayout, head_dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosine and sine of every token's angles, float32. -> (L head_dim/2) twice
 

@@ -42,7 +42,7 @@ def denoise_actions(
     """Phase one: T_a calls, then actions and states are clean. `condition` holds the given values, `given`
     says where.
     """
-    start = Draft(latents=noise, step=0, solver={})
+    start = Draft(latents=_with_given(noise, condition, given), step=0, solver={})
     return _advance(denoise, start, condition, given, plan, until=plan.action_steps)
 
 
@@ -58,7 +58,7 @@ def _advance(
     video_grid = flow_grid(plan.video_steps, plan.shift)
     action_grid = flow_grid(plan.action_steps, plan.shift)
     for k in range(draft.step, until):
-        x = draft.latents.map(lambda x, known, mask: torch.where(mask, known, x), condition, given)
+        x = draft.latents
         acting = k < plan.action_steps
         times = _times_at(video_grid.timesteps[k], action_grid.timesteps[k] if acting else 0, x, given)
         prediction = denoise(x, times, plan.depth and k + 1 == plan.video_steps)
@@ -72,11 +72,13 @@ def _advance(
                 solver.get(name, ()),
                 unipc_steps(grid)[k],
             )
-        latents = replace(x, **moved).map(
-            lambda x, known, mask: torch.where(mask, known, x), condition, given
-        )
+        latents = _with_given(replace(x, **moved), condition, given)
         draft = Draft(latents, step=k + 1, solver=solver, depth=prediction.depth)
     return draft
+
+
+def _with_given(x: Latents, condition: Latents, given: Latents) -> Latents:
+    return x.map(lambda x, known, mask: torch.where(mask, known, x), condition, given)
 
 
 def _times_at(video: int, action: int, x: Latents, given: Latents) -> Times:

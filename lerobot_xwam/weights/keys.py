@@ -56,7 +56,7 @@ _TO_DIFFUSERS = {ours: diffusers for ours, _, diffusers in _OUTSIDE if diffusers
 _BLOCK_TO_OFFICIAL = {ours: official for ours, official, _ in _BLOCK}
 _BLOCK_TO_DIFFUSERS = {ours: diffusers for ours, _, diffusers in _BLOCK}
 
-_LEAF = re.compile(r"(.+?)(\.weight|\.bias)?$")
+_LEAF = re.compile(r"(.*?)(\.weight|\.bias)?$", re.DOTALL)
 _OURS = re.compile(r"(blocks|depth_blocks)\.(\d+)\.(.+)")
 _OFFICIAL = re.compile(r"(blocks|extra_blocks\.0)\.(\d+)\.(.+)")
 _OFFICIAL_STACK = {"blocks": "blocks", "depth_blocks": "extra_blocks.0"}

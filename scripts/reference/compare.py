@@ -72,7 +72,7 @@ def find_cases(folder: GoldenFolder) -> tuple[list[Case], list[Outcome]]:
         if not found:
             rows.append(Outcome(recording.name, "not in this folder"))
     if any(any(folder.root.glob(pattern)) for pattern in LATER):
-        message = f"data sets, statistics and evaluation I/O ({', '.join(LATER)}) come later"
+        message = f"data sets, statistics and evaluation I/O ({', '.join(LATER)}) are not compared yet"
         rows.append(Outcome("dataset, eval_io", "not compared", message=message))
     return cases, rows
 

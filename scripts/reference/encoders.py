@@ -52,6 +52,9 @@ def compare_vae(folder: GoldenFolder, frames: int) -> list[Measure]:
     video, reference = stored[f"video.{frames}"], stored[f"latents.{frames}"]  # B 3 F H W, B C T h w
     latents = codec.encode(video.transpose(1, 2)[:, None])[:, :, :, 0]
     measures = [difference("latents", latents, reference)]
+    for name in ("mean", "std"):
+        configured = torch.tensor(codec.vae.config[f"latents_{name}"])
+        measures.append(difference(f"{name} of the latents", configured, stored[name]))
     video = codec.decode(reference[:, :, :, None])[:, 0].transpose(1, 2)
     if (decoded := stored.get(f"decoded.{frames}")) is not None:
         measures.append(difference("decoded", video, decoded))
@@ -82,35 +85,31 @@ def load_vae(official: Mapping[str, Tensor], sizes: Mapping[str, Any]) -> Autoen
 @torch.no_grad()
 def compare_text(folder: GoldenFolder) -> list[Measure]:
     stored = folder.tensors(TEXT)
-    encoder = load_text_encoder(take(stored, "model."), text_sizes(folder))
+    encoder = load_text_encoder(take(stored, "model."))
     said = encoder(input_ids=stored["ids"], attention_mask=stored["mask"]).last_hidden_state
     return [difference("output, padding included", said, stored["output"])]
 
 
-def text_sizes(folder: GoldenFolder) -> dict[str, Any]:
-    return json.loads(folder.metadata(TEXT)["config"])
-
-
-def load_text_encoder(official: Mapping[str, Tensor], sizes: Mapping[str, Any]) -> UMT5EncoderModel:
-    """`sizes` under the official names: vocab, dim, dim_attn, dim_ffn, num_heads, num_layers, num_buckets."""
+def load_text_encoder(official: Mapping[str, Tensor]) -> UMT5EncoderModel:
+    """Sizes come from the shapes of the weights."""
+    vocabulary, width = official["token_embedding.weight"].shape
+    buckets, heads = official["blocks.0.pos_embedding.embedding.weight"].shape
+    layers = len({key.split(".")[1] for key in official if key.startswith("blocks.")})
     encoder = UMT5EncoderModel(
         UMT5Config(
-            vocab_size=sizes["vocab"],
-            d_model=sizes["dim"],
-            d_kv=sizes["dim_attn"] // sizes["num_heads"],
-            d_ff=sizes["dim_ffn"],
-            num_heads=sizes["num_heads"],
-            num_layers=sizes["num_layers"],
-            relative_attention_num_buckets=sizes["num_buckets"],
+            vocab_size=vocabulary,
+            d_model=width,
+            d_kv=official["blocks.0.attn.q.weight"].shape[0] // heads,
+            d_ff=official["blocks.0.ffn.fc1.weight"].shape[0],
+            num_heads=heads,
+            num_layers=layers,
+            relative_attention_num_buckets=buckets,
             feed_forward_proj="gated-gelu",
             dropout_rate=0.0,
         )
     )
-    table = text_encoder_table(sizes["num_layers"])
-    state = renamed({key: value.float() for key, value in official.items()}, table)
-    state["encoder.embed_tokens.weight"] = state[
-        "shared.weight"
-    ]  # one tensor, which transformers knows by two names
+    state = renamed({key: value.float() for key, value in official.items()}, text_encoder_table(layers))
+    state["encoder.embed_tokens.weight"] = state["shared.weight"]  # one tensor with two names
     encoder.load_state_dict(state, strict=True)
     return encoder.eval()
 

@@ -54,8 +54,8 @@ def compare(folder: GoldenFolder, name: str) -> list[Measure]:
 
     measures = _noising(case, noisy, times)
     measures += [
+        identical("samples with an action loss", masks.sample, as_tensor(said["action_loss_sample_mask"])),
         identical("text after dropout", _dropped(inputs, said["text_dropped"]), case["context_used"]),
-        identical("noisy-action samples", masks.sample, as_tensor(said["action_loss_sample_mask"])),
     ]
     measures += _predictions(case, prediction)
     measures += [

@@ -1,0 +1,110 @@
+"""LeRobot's commands as the tests call them: in a process of their own, or in this one.
+
+    python tests/commands.py LOSSES.jsonl <options of lerobot-train>
+
+is lerobot-train that also writes every loss to full precision, which its log lines round.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from toys import SMALL, World, dataset_root
+
+BIN = Path(sys.executable).parent
+
+
+def run(*command: str | Path, fails: bool = False, timeout: float = 170, **env: str) -> str:
+    """Output of a command that must succeed (or, with `fails`, must not)."""
+    done = subprocess.run(
+        [*map(str, command)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, **env},
+        stdin=subprocess.DEVNULL,
+    )
+    output = done.stdout + done.stderr
+    assert (done.returncode != 0) == fails, f"{command[0]} returned {done.returncode}:\n{output[-6000:]}"
+    return output
+
+
+def lerobot(command: str, *options: str | Path, **kwargs: Any) -> str:
+    return run(BIN / f"lerobot-{command}", *options, **kwargs)
+
+
+def policy_options(**settings: Any) -> list[str]:
+    """The small policy of toys.py, as options."""
+    merged = {"type": "xwam", **SMALL, **settings}
+    return [f"--policy.{name}={_text(value)}" for name, value in merged.items() if value is not None]
+
+
+def train_options(world: World, output: Path, *more: str, policy: list[str] | None = None) -> list[str]:
+    return [
+        *(policy_options() if policy is None else policy),
+        "--dataset.repo_id=local/toy",
+        f"--dataset.root={dataset_root(world)}",
+        "--dataset.video_backend=pyav",
+        f"--output_dir={output}",
+        "--num_workers=0",
+        "--env_eval_freq=0",
+        "--log_freq=1",
+        "--wandb.enable=false",
+        *more,
+    ]
+
+
+def checkpoint(output: Path, step: int) -> Path:
+    return output / "checkpoints" / f"{step:06d}" / "pretrained_model"
+
+
+def train_here(*options: str) -> list[float]:
+    """lerobot-train in this process. -> the loss of every step, exactly"""
+    from accelerate.state import AcceleratorState
+
+    losses: list[float] = []
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        with patch.object(sys, "argv", ["lerobot-train", *map(str, options)]):
+            _train(losses.append)
+    finally:
+        root.handlers, root.level = handlers, level  # LeRobot takes the root logger for itself
+        AcceleratorState._reset_state(reset_partial_state=True)
+    return losses
+
+
+def _train(report: Any) -> None:
+    from lerobot.scripts import lerobot_train
+
+    original = lerobot_train.update_policy
+
+    def spied(*args: Any, **kwargs: Any) -> Any:
+        tracker, logs = original(*args, **kwargs)
+        report(tracker.loss.val)
+        return tracker, logs
+
+    with patch.object(lerobot_train, "update_policy", spied):
+        lerobot_train.main()
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _main() -> None:
+    path = Path(f"{sys.argv.pop(1)}.{os.environ.get('RANK', 0)}")
+    losses: list[float] = []
+    _train(losses.append)
+    path.write_text(json.dumps(losses))
+
+
+if __name__ == "__main__":
+    _main()

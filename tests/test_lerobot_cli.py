@@ -1,0 +1,114 @@
+"""LeRobot's own commands with this policy, each in a process of its own, as a user calls them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import av
+import pytest
+from commands import checkpoint, lerobot, train_here, train_options
+from toys import ONE_CAMERA, THREE_CAMERAS, World
+
+from lerobot_xwam.modeling_xwam import XWAMPolicy
+
+
+def env_options(world: World, steps: int = 6) -> list[str]:
+    return [
+        "--env.type=xwam_tabletop",
+        f"--env.interface={world.interface}",
+        f"--env.cameras={','.join(world.cameras)}",
+        f"--env.observation_height={world.size[0]}",
+        f"--env.observation_width={world.size[1]}",
+        f"--env.depth={str(world.depth).lower()}",
+        f"--env.episode_length={steps}",
+        "--eval.n_episodes=1",
+        "--eval.batch_size=1",
+    ]
+
+
+def frames(video: Path) -> tuple[int, int, int]:
+    """-> (frames, height, width)"""
+    with av.open(str(video)) as container:
+        pictures = list(container.decode(video=0))
+    return len(pictures), pictures[0].height, pictures[0].width
+
+
+@pytest.fixture(scope="module")
+def one_camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained by the command: joints, one camera, no depth."""
+    output = tmp_path_factory.mktemp("cli") / "one"
+    printed = lerobot(
+        "train", *train_options(ONE_CAMERA, output, "--steps=3", "--save_freq=2", "--batch_size=2")
+    )
+    assert len(re.findall(r"step:\d+ .*loss:\d.*loss_actions:", printed)) == 3
+    assert "loss_depth" not in printed
+    assert printed.count("training with the depth loss off") == 1
+    assert "X-WAM interface 'native'" in printed
+    return output
+
+
+@pytest.fixture(scope="module")
+def three_cameras(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained by the command: end-effector interface, three cameras with depth."""
+    output = tmp_path_factory.mktemp("cli") / "three"
+    printed = lerobot("train", *train_options(THREE_CAMERAS, output, "--steps=2", "--batch_size=2"))
+    assert len(re.findall(r"step:\d+ .*loss_depth:\d", printed)) == 2
+    assert "depth loss off" not in printed
+    assert "X-WAM interface 'ee'" in printed
+    return output
+
+
+def test_train_then_eval_one_camera(one_camera: Path, tmp_path: Path) -> None:
+    assert sorted(path.name for path in (one_camera / "checkpoints").iterdir()) == [
+        "000002",
+        "000003",
+        "last",
+    ]
+    lerobot(
+        "eval",
+        f"--policy.path={checkpoint(one_camera, 3)}",
+        "--policy.n_action_steps=4",
+        f"--output_dir={tmp_path}",
+        *env_options(ONE_CAMERA),
+    )
+    info = json.loads((tmp_path / "eval_info.json").read_text())
+    assert len(info["per_task"]) == 1
+    assert info["overall"]["n_episodes"] == 1
+    (video,) = (tmp_path / "videos").rglob("eval_episode_0.mp4")
+    assert frames(video)[0] == 6
+
+
+def test_train_then_eval_three_cameras_with_depth(three_cameras: Path, tmp_path: Path) -> None:
+    """The simulator has depth; the imagined RGB-D video is written beside the seen one."""
+    lerobot(
+        "eval",
+        f"--policy.path={checkpoint(three_cameras, 2)}",
+        "--policy.n_action_steps=4",
+        "--policy.save_predicted_video=true",
+        f"--output_dir={tmp_path}",
+        *env_options(THREE_CAMERAS),
+    )
+    info = json.loads((tmp_path / "eval_info.json").read_text())
+    (predicted,) = info["overall"]["predicted_video_paths"]
+    assert frames(Path(predicted)) == (10, 64, 144)  # two chunks of 5 frames; 3 cameras wide, RGB above depth
+
+
+def test_resume(one_camera: Path, tmp_path: Path) -> None:
+    """From step 2 the resumed run does step 3 like the first one."""
+    train_here(
+        f"--config_path={checkpoint(one_camera, 2) / 'train_config.json'}",
+        "--resume=true",
+        f"--output_dir={tmp_path / 'resumed'}",
+    )
+    first, second = (
+        XWAMPolicy.from_pretrained(checkpoint(run, 3)).state_dict() for run in (one_camera, tmp_path / "resumed")
+    )
+    assert all(first[name].equal(second[name]) for name in first)
+
+
+def test_help_lists_the_policys_options() -> None:
+    printed = lerobot("train", "--policy.type=xwam", "--help")
+    for option in ("preset", "base_weights", "noise_law", "depth_unit", "action_steps", "default_task"):
+        assert f"--policy.{option}" in printed, option
