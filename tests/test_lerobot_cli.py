@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from commands import checkpoint, lerobot, train_here, train_options
-from toys import ONE_CAMERA, THREE_CAMERAS, World
+from toys import ONE_CAMERA, THREE_CAMERAS, World, metadata
 
 from lerobot_xwam.modeling_xwam import XWAMPolicy
 
@@ -43,7 +45,7 @@ def one_camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "train", *train_options(ONE_CAMERA, output, "--steps=3", "--save_freq=2", "--batch_size=2")
     )
     assert len(re.findall(r"step:\d+ .*loss:\d.*loss_actions:", printed)) == 3
-    assert "loss_depth" not in printed
+    assert not re.search(r"loss_depth:\d", printed)
     assert printed.count("training with the depth loss off") == 1
     assert "X-WAM interface 'native'" in printed
     return output
@@ -108,7 +110,42 @@ def test_resume(one_camera: Path, tmp_path: Path) -> None:
     assert all(first[name].equal(second[name]) for name in first)
 
 
-def test_help_lists_the_policys_options() -> None:
-    printed = lerobot("train", "--policy.type=xwam", "--help")
+def test_help_lists_the_policys_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        train_here("--policy.type=xwam", "--help")
+    printed = capsys.readouterr().out
     for option in ("preset", "base_weights", "noise_law", "depth_unit", "action_steps", "default_task"):
         assert f"--policy.{option}" in printed, option
+
+
+def test_rollout_on_a_robot(one_camera: Path, tmp_path: Path) -> None:
+    """lerobot-rollout drives a robot (of the tabletop world) with the trained policy, one chunk after another."""
+    journal = tmp_path / "actions.jsonl"
+    tests = Path(__file__).parent
+    printed = lerobot(
+        "rollout",
+        "--strategy.type=base",
+        f"--policy.path={checkpoint(one_camera, 3)}",
+        "--policy.n_action_steps=3",
+        "--robot.discover_packages_path=tabletop_robot",
+        "--robot.type=tabletop_arm",
+        f"--robot.journal={journal}",
+        "--robot.id=toy",
+        "--task=lift the red cube",
+        "--device=cpu",
+        "--fps=15",
+        "--duration=2",
+        "--return_to_initial_position=false",
+        PYTHONPATH=os.pathsep.join([str(tests), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]),
+    )
+    assert "Rollout finished" in printed
+    actions = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert len(actions) >= 4
+    assert set(actions[0]) == {*policy_action_names()}
+    low, high = (metadata(ONE_CAMERA).stats["action"][name] for name in ("min", "max"))
+    assert any(a != actions[0] for a in actions)
+    assert all(np.isfinite(list(action.values())).all() for action in actions)
+
+
+def policy_action_names() -> list[str]:
+    return metadata(ONE_CAMERA).features["action"]["names"]

@@ -6,9 +6,14 @@ import argparse
 import logging
 import sys
 
-from . import imagine, tabletop
+from . import convert_official, convert_wan, imagine, tabletop
 
-VERBS = {"imagine": imagine, "tabletop": tabletop}
+VERBS = {
+    "imagine": imagine,
+    "tabletop": tabletop,
+    "convert-wan": convert_wan,
+    "convert-official": convert_official,
+}
 
 
 def main(argv: list[str] | None = None) -> int:

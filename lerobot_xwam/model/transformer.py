@@ -163,14 +163,18 @@ def unpatchify(patches: Tensor, layout: TokenLayout, patch: int) -> Tensor:
 
 def init_new_parts(net: XWAMTransformer, generator: torch.Generator) -> None:
     """What Wan does not bring: depth blocks copied from the trunk; depth head, views and MLPs N(0, 0.02)."""
-    first = len(net.blocks) - len(net.depth_blocks)
-    for j, block in enumerate(net.depth_blocks):
-        block.load_state_dict(net.blocks[first + j].state_dict())
+    copy_depth_blocks(net)
     new: list[nn.Module] = [net.view_embedding, net.action_in, net.action_out, net.state_in, net.state_out]
     if net.depth_blocks:
         new.append(net.depth_head)
     for module in new:
         init_small(module, generator)
+
+
+def copy_depth_blocks(net: XWAMTransformer) -> None:
+    first = len(net.blocks) - len(net.depth_blocks)
+    for j, block in enumerate(net.depth_blocks):
+        block.load_state_dict(net.blocks[first + j].state_dict())
 
 
 def init_small(module: nn.Module, generator: torch.Generator) -> None:
@@ -183,7 +187,8 @@ def init_small(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def init_from_nothing(net: XWAMTransformer, generator: torch.Generator) -> None:
-    """Weights for training without Wan: Xavier trunk, small time and text MLPs, zero output heads."""
+    """Weights for training without Wan: Xavier everywhere, depth blocks copied, output heads at zero."""
+    init_new_parts(net, generator)
     for name, parameter in net.named_parameters():
         if name.endswith("modulation"):
             nn.init.normal_(parameter, std=net.sizes.dim**-0.5, generator=generator)
@@ -191,11 +196,9 @@ def init_from_nothing(net: XWAMTransformer, generator: torch.Generator) -> None:
             nn.init.ones_(parameter)
         elif name.endswith("bias"):
             nn.init.zeros_(parameter)
-        elif name.startswith(("time_in", "text_in")):
-            nn.init.normal_(parameter, std=0.02, generator=generator)
-        else:
+        elif name != "view_embedding.weight":
             nn.init.xavier_uniform_(parameter.flatten(1), generator=generator)
-    init_new_parts(net, generator)
+    copy_depth_blocks(net)
     heads = [net.video_head.out, net.action_out[-1], net.state_out[-1]]
     for head in heads + ([net.depth_head.out] if net.depth_blocks else []):
         nn.init.zeros_(cast(nn.Linear, head).weight)

@@ -59,11 +59,11 @@ class Account:
         groups: dict[tuple[str, str], list[Entry]] = {}
         for entry in self.entries:
             groups.setdefault((entry.fate, entry.why), []).append(entry)
-        lines = [self.title, "", f"{'':10}{'tensors':>8}{'parameters':>16}{'GB':>9}  why"]
+        lines = [self.title, "", f"{'':10}{'tensors':>8}{'parameters':>16}{'MB':>12}  why"]
         for (fate, why), entries in groups.items():
             parameters = sum(prod(entry.shape) for entry in entries)
-            size = sum(prod(entry.shape) * entry.dtype.itemsize for entry in entries) / 1e9
-            lines.append(f"{fate:10}{len(entries):8}{parameters:16,}{size:9.3f}  {why}".rstrip())
+            size = sum(prod(entry.shape) * entry.dtype.itemsize for entry in entries) / 1e6
+            lines.append(f"{fate:10}{len(entries):8}{parameters:16,}{size:12,.2f}  {why}".rstrip())
         if self.notes:
             lines += ["", *(f"- {note}" for note in self.notes)]
         return "\n".join(lines) + "\n"

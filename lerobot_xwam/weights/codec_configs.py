@@ -1,7 +1,8 @@
-"""Configurations of the frozen encoders, told from the shapes of their weights, and checked against the classes.
+"""Configurations of the frozen encoders, told from the shapes of their weights.
 
-A release brings weights only. diffusers' AutoencoderKLWan and transformers' UMT5EncoderModel want a config.json;
-a wrong one shows as a missing, left-over or misshapen weight, so both are built without memory and compared.
+A release brings weights only. diffusers' AutoencoderKLWan and transformers' UMT5EncoderModel want a
+config.json. A wrong one shows as a missing, left-over or misshapen weight, so both are built without memory
+and compared.
 """
 
 from __future__ import annotations

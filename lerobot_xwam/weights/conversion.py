@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import draccus
 import torch
+from lerobot.configs import PreTrainedConfig
 from tqdm import tqdm
 
 from ..configuration_xwam import XWAMConfig
@@ -65,9 +68,8 @@ def _write(conversion: Conversion, folder: Path, progress: Progress) -> None:
     for name, tree in conversion.checkpoints.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write_checkpoint(folder / name, tree, progress)
-    if conversion.config is not None:
-        conversion.config._save_pretrained(folder)
     texts = conversion.texts | {
+        **({} if conversion.config is None else {"config.json": _config_text(conversion.config)}),
         "conversion.json": conversion.account.json(),
         "conversion.txt": conversion.account.text(),
     }
@@ -76,6 +78,11 @@ def _write(conversion: Conversion, folder: Path, progress: Progress) -> None:
         (folder / name).write_text(text, encoding="utf-8")
     for name, source in conversion.folders.items():
         copy_folder(source, folder / name)
+
+
+def _config_text(config: XWAMConfig) -> str:
+    """As LeRobot saves it, but for the device: converting needs no GPU, whoever loads it has one."""
+    return json.dumps(draccus.encode(config, PreTrainedConfig) | {"device": "cuda"}, indent=4)
 
 
 def copy_folder(source: Path, target: Path) -> None:
@@ -110,7 +117,8 @@ def refuse_strange_dtypes(where: Any, tensors: dict[str, Stored]) -> None:
 
 
 def refuse_misfits(where: Any, wanted: Shapes, found: dict[str, Stored], theirs: dict[str, str]) -> None:
-    """Missing or misshapen weights of the source, named as the source names them. theirs: our name -> theirs"""
+    """Left-over, missing or misshapen weights of the source, in its own names. theirs: our name -> theirs"""
+    refuse_unexplained(where, [theirs[name] for name in found if name not in wanted])
     missing = [name for name in wanted if name not in found]
     wrong = [name for name in wanted if name in found and found[name].shape != wanted[name]]
     lines = []

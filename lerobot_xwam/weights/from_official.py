@@ -1,7 +1,7 @@
 """A released X-WAM checkpoint -> a LeRobot checkpoint, or weights to start from.
 
-With the widths of the universal interface the result is complete: sizes from the tensors, cameras, horizon and
-statistics from config.yaml. Narrower widths fit another robot, whose statistics are not known yet.
+With the widths of the universal interface the result is complete: sizes from the tensors; cameras, horizon
+and statistics from config.yaml. Narrower widths fit another robot, whose statistics are not known yet.
 """
 
 from __future__ import annotations
@@ -66,12 +66,11 @@ def plan_from_official(
         account.drop(name, stored, "frozen encoders are not part of a policy: --policy.codecs, --codecs-out")
     conversion.texts[ORIGINAL_CONFIG] = config_path.read_text(encoding="utf-8")
     if target.state_dim < EE_STATE or target.action_dim < EE_ACTION:
-        fields = {name: value for name, value in settings_of(config_path, config).items()}
-        conversion.config = base_config(target, **_chosen(fields, wishes))
+        conversion.config = base_config(target, **_chosen(settings_of(config_path, config), wishes))
         account.notes.append(
-            f"State width {target.state_dim} and action width {target.action_dim} are not those of the universal "
-            "interface, so cameras and statistics of the release do not apply. Train with --policy.type=xwam "
-            f"--policy.base_weights=THIS_FOLDER --policy.state_width={target.state_dim} "
+            f"State width {target.state_dim} and action width {target.action_dim} are not those of the "
+            "universal interface, so cameras and statistics of the release do not apply. Train with "
+            f"--policy.type=xwam --policy.base_weights=THIS_FOLDER --policy.state_width={target.state_dim} "
             f"--policy.action_width={target.action_dim}"
         )
         return conversion
@@ -187,8 +186,8 @@ def _cameras(path: Path, config: dict[str, Any], views: int, given: list[str] | 
     keys = [name if name.startswith(OBS_IMAGES) else f"{OBS_IMAGES}.{name}" for name in names[:views]]
     if sorted(set(keys)) != keys:
         raise ValueError(
-            f"--cameras {' '.join(names)}: views are sorted by name, so name them in alphabetical order, each "
-            f"once: {' '.join(sorted(set(names)))}"
+            f"--cameras {' '.join(names)}: views are sorted by name, so name them in alphabetical order, "
+            f"each once: {' '.join(sorted(set(names)))}"
         )
     return keys
 
@@ -203,8 +202,9 @@ def _say_what_differs(config: dict[str, Any], result: XWAMConfig, account: Accou
     account.notes.append(f"Robot: {arms}, cameras {cameras}; statistics from config.yaml")
     if result.depth_features:
         account.notes.append(
-            "Depth: the release's mapping to metres is not published. What this branch imagines has the right "
-            f"shape, but no metric scale; depth_near={result.depth_near} and depth_far={result.depth_far} are ours"
+            "Depth: the release's mapping to metres is not published. What this branch imagines has the "
+            "right shape, but no metric scale; "
+            f"depth_near={result.depth_near} and depth_far={result.depth_far} are ours"
         )
     if (config.get("dataset") or {}).get("inverse_gripper"):
         account.notes.append(

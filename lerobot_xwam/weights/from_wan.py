@@ -1,8 +1,8 @@
 """Wan2.2 -> X-WAM weights to start from: Wan's own tensors renamed, X-WAM's parts new.
 
 Two layouts are known by their config.json: diffusers' (WanTransformer3DModel, a folder `transformer`) and the
-original (WanModel). Depth blocks start as copies of the trunk's last blocks; everything else that Wan does not
-bring starts small.
+original (WanModel). Depth blocks start as copies of the trunk's last blocks; everything else that Wan does
+not bring starts small.
 """
 
 from __future__ import annotations
@@ -172,14 +172,12 @@ def plan_from_wan(
 
 def base_config(sizes: TransformerSizes, **fields: Any) -> XWAMConfig:
     """The configuration of weights that no robot has yet: sizes, and neither cameras nor statistics."""
-    config = XWAMConfig(
+    return XWAMConfig(
         device="cpu",
         depth="interleaved" if sizes.depth_blocks else "none",
         **config_fields(sizes),
         **fields,
     )
-    config.device = "cuda"  # of whoever loads it; LeRobot falls back where there is none
-    return config
 
 
 def _find(source: Path) -> tuple[Path, WanConfig]:

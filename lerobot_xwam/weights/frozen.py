@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,8 @@ def plan_codecs(official: Official, tokenizer: Path | None) -> Conversion:
         account.drop(name, official.frozen[name], "written into vae/config.json")
     if tokenizer is None:
         account.notes.append(
-            "A release holds no tokenizer: put umT5's into the folder as `tokenizer` before use, e.g. that of "
-            "google/umt5-xxl or of Wan-AI/Wan2.2-TI2V-5B-Diffusers"
+            "A release holds no tokenizer: put umT5's into the folder as `tokenizer` before use, e.g. that "
+            "of google/umt5-xxl or of Wan-AI/Wan2.2-TI2V-5B-Diffusers"
         )
     return Conversion(
         account,
@@ -101,8 +102,7 @@ def frozen_from_codecs(folder: Path, dtype: torch.dtype | None, account: Account
             outgoing.append(tensor)
     like = dtype or next(iter(vae.values())).dtype
     for name, values in norms.items():
-        vector = torch.tensor(values)
-        tensor = computed(name, like, tuple(vector.shape), lambda vector=vector: vector)
+        tensor = computed(name, like, (len(values),), partial(torch.tensor, values))
         account.new(tensor, "from vae/config.json")
         outgoing.append(tensor)
     return outgoing

@@ -47,7 +47,7 @@ def count(names: Iterable[str], stack: str) -> int:
     return max(numbers, default=-1) + 1
 
 
-def config_fields(sizes: TransformerSizes) -> dict[str, int]:
+def config_fields(sizes: TransformerSizes) -> dict[str, Any]:
     """Sizes as XWAMConfig calls them. Depth is set there separately: a size of 0 means 'as in the preset'."""
     return {
         "dim": sizes.dim,

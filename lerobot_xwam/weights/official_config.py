@@ -1,8 +1,8 @@
 """The release's config.yaml <-> our configuration and statistics.
 
-Its quantiles are per part of the robot (`proprio_left_ee_xyz`, `gripper_pos`, ...). Ours are per vector: state
-(x y z, quaternion, gripper) and action (delta x y z, delta axis-angle, delta gripper) for each arm. A robot whose
-right arm is absent, or has only zeros, has one arm.
+Its quantiles are per part of the robot (`proprio_left_ee_xyz`, `gripper_pos`, ...). Ours are per vector:
+state (x y z, quaternion, gripper) and action (delta x y z, delta axis-angle, delta gripper) for each arm. A
+robot whose right arm is absent, or has only zeros, has one arm.
 """
 
 from __future__ import annotations
@@ -42,6 +42,14 @@ _SETTINGS = {
     "optimizer_grad_clip_norm": "gradient_clip_val",
     "scheduler_warmup_steps": "num_warmup_steps",
 }
+_WHOLE = {
+    "num_frames",
+    "actions_per_frame",
+    "text_tokens",
+    "video_steps",
+    "action_steps",
+    "scheduler_warmup_steps",
+}
 _DATASET_SETTINGS = {name: name for name in ("crop_ratio", "brightness", "contrast", "saturation", "hue")}
 _ARM_PARTS = {"proprio_{}_ee_xyz": 3, "action_{}_ee_xyz": 3, "action_{}_ee_axisangle": 3}
 _GRIPPER_PARTS = {"gripper_pos": 1, "gripper_action": 1}
@@ -78,8 +86,12 @@ def read_config(path: Path) -> dict[str, Any]:
 def settings_of(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of XWAMConfig that the release's configuration decides."""
     dataset = _mapping(path, config, "dataset")
-    fields = {ours: config[theirs] for ours, theirs in _SETTINGS.items() if config.get(theirs) is not None}
-    fields |= {ours: dataset[theirs] for ours, theirs in _DATASET_SETTINGS.items() if theirs in dataset}
+    fields: dict[str, Any] = {}
+    for section, names in ((config, _SETTINGS), (dataset, _DATASET_SETTINGS)):
+        for ours, theirs in names.items():
+            if section.get(theirs) is not None:
+                kind = int if ours in _WHOLE else float
+                fields[ours] = _numbers(path, theirs, section[theirs], 1, kind)[0]
     if "video_size" in dataset:
         fields["height"], fields["width"] = _numbers(path, "dataset.video_size", dataset["video_size"], 2)
     if "vae_stride" in config:
@@ -125,7 +137,7 @@ def statistics_of(path: Path, config: Mapping[str, Any]) -> Statistics:
 
 
 def to_quantiles(statistics: Statistics) -> dict[str, dict[str, list[float]]]:
-    """The inverse of `statistics_of`: the release's parts. The right gripper shares the left one's numbers."""
+    """The inverse of `statistics_of`: the release's parts. Both grippers share the left one's numbers."""
     result: dict[str, dict[str, list[float]]] = {}
     for quantile in ("q01", "q99"):
         state, action = statistics[OBS_STATE][quantile], statistics[ACTION][quantile]

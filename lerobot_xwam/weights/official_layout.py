@@ -55,8 +55,8 @@ def find_states(source: Path) -> Path:
         return found[0]
     problem = f"{len(found)} in it: {listed(map(str, found))}. Name one" if found else "none in it"
     raise FileNotFoundError(
-        f"{source}: looked for {STATES}, {problem}. A released experiment has {PLACE}; the file itself can be "
-        "given, too"
+        f"{source}: looked for {STATES}, {problem}. A released experiment has {PLACE}; the file itself "
+        "can be given, too"
     )
 
 

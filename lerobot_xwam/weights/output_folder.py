@@ -1,7 +1,7 @@
 """A folder that appears when it is complete: written beside its place, then renamed.
 
-A process that is killed leaves `.NAME.partial`; the next run finds it, says so and starts it anew. A lock, which
-the system drops with the process that held it, tells a dead run from a running one.
+A process that is killed leaves `.NAME.partial`; the next run finds it, says so and starts it anew. A lock,
+which the system drops with the process that held it, tells a dead run from a running one.
 """
 
 from __future__ import annotations

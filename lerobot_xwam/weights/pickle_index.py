@@ -1,7 +1,8 @@
 """The table of tensors of a torch checkpoint (.pt, .pth): neither code is run nor tensor data read.
 
-torch's own `weights_only` unpickler reads the structure; in fake-tensor mode it leaves the data where it is and
-notes the place. The places are then compared with the archive's own directory, because a table is only a claim.
+torch's own `weights_only` unpickler reads the structure; in fake-tensor mode it leaves the data where it is
+and notes the place. The places are then compared with the archive's own directory, because a table is only a
+claim.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def read_checkpoint(path: Path) -> Any:
         with FakeTensorMode():
             tree = torch.load(path, weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(_refusal(path)) from error
+        raise ValueError(_refusal(path, error)) from error
     except (RuntimeError, EOFError, KeyError, AttributeError, TypeError, AssertionError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path}: cannot be read as a torch checkpoint ({first})") from error
@@ -49,7 +50,7 @@ def _place(tensor: Tensor, path: Path, records: Mapping[int, int]) -> Stored:
     if tensor.layout != torch.strided or tensor.is_quantized:
         raise ValueError(f"{path}: holds a sparse or quantised tensor; only plain ones can be converted")
     storage = tensor.untyped_storage()
-    start: int = storage._checkpoint_offset  # type: ignore[attr-defined]
+    start = int(vars(storage)["_checkpoint_offset"])  # torch's documented name for it
     if records.get(start) != storage.nbytes():
         raise ValueError(
             f"{path}: its table names a tensor of {storage.nbytes()} bytes at {start}, where the archive has "
@@ -58,7 +59,7 @@ def _place(tensor: Tensor, path: Path, records: Mapping[int, int]) -> Stored:
     shape, stride = tuple(tensor.shape), tuple(tensor.stride())
     place = Stored(
         path=path,
-        offset=start + tensor.storage_offset() * tensor.dtype.itemsize,
+        offset=start + int(tensor.storage_offset()) * tensor.dtype.itemsize,
         dtype=tensor.dtype,
         shape=shape,
         stride=None if rows_without_gaps(shape, stride) else stride,
@@ -74,9 +75,9 @@ def _records(path: Path) -> dict[int, int]:
     """Where the data of each record of the archive begins -> how long it is."""
     try:
         with zipfile.ZipFile(path) as archive, path.open("rb") as file:
-            if big := [i.filename for i in archive.infolist() if i.filename.endswith("/byteorder")]:
-                if archive.read(big[0]) != b"little":
-                    raise ValueError(f"{path}: was written on a big-endian machine; save it again on another")
+            orders = [name for name in archive.namelist() if name.endswith("/byteorder")]
+            if orders and archive.read(orders[0]) != b"little":
+                raise ValueError(f"{path}: was written on a big-endian machine; save it again on another")
             return {_data_start(file, record): record.file_size for record in archive.infolist()}
     except (zipfile.BadZipFile, EOFError) as error:
         raise ValueError(
@@ -96,13 +97,15 @@ def _data_start(file: Any, record: zipfile.ZipInfo) -> int:
     return record.header_offset + _LOCAL_HEADER + name + extra
 
 
-def _refusal(path: Path) -> str:
+def _refusal(path: Path, error: pickle.UnpicklingError) -> str:
     try:
-        wanted = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # a pickle that cannot even be listed
+        wanted = torch.serialization.get_unsafe_globals_in_checkpoint(path)  # lists names, runs nothing
+    except Exception:  # whatever a broken pickle may cause
         wanted = []
-    named = f": it asks for {', '.join(sorted(wanted)[:5])}" if wanted else ""
+    if not wanted:
+        return f"{path}: cannot be read as a checkpoint of weights ({str(error).splitlines()[-1]})"
     return (
-        f"{path}: refused, because reading it would run code{named}. Nothing of it was run. Weights need no "
-        "code; take the file from a source you trust, where it holds only tensors, numbers and text"
+        f"{path}: refused, because reading it would run code: it asks for {', '.join(sorted(wanted)[:5])}. "
+        "Nothing of it was run. Weights need no code; take the file from a source you trust, where it holds "
+        "only tensors, numbers and text"
     )

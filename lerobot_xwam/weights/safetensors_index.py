@@ -82,6 +82,6 @@ def _stored(path: Path, start: int, entry: dict) -> Stored:
     if entry["dtype"] not in _DTYPES:
         raise ValueError(f"dtype {entry['dtype']} is unknown")
     dtype = _DTYPES[entry["dtype"]]
-    if begin < 0 or end - begin != prod(shape) * dtype.itemsize:
+    if begin < 0 or min(shape, default=0) < 0 or end - begin != prod(shape) * dtype.itemsize:
         raise ValueError(f"shape {list(shape)} of {entry['dtype']} does not take {end - begin} bytes")
     return Stored(path, start + begin, dtype, shape)

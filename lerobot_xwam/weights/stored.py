@@ -1,7 +1,7 @@
 """Tensors that lie in files: where, of what kind, and how to read them piece by piece.
 
-Pieces are read with plain reads at offsets, never by mapping the file: what is in memory is one piece, whatever
-limits the machine sets, and a file that is shorter than its own table says is noticed.
+Pieces are read with plain reads at offsets, never by mapping the file: what is in memory is one piece,
+whatever limits the machine sets, and a file that ends too early is noticed.
 """
 
 from __future__ import annotations

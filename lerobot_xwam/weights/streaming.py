@@ -99,7 +99,7 @@ class _Storage:
 
 
 class _Pickler(pickle.Pickler):
-    """Writes the structure of a checkpoint as torch.save does: every tensor refers to data in a record of its own."""
+    """Writes the structure of a checkpoint as torch.save does: each tensor refers to a record of its own."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, protocol=2)
@@ -117,5 +117,6 @@ class _Pickler(pickle.Pickler):
         self.tensors.append(thing)
         storage = _Storage(len(self.tensors) - 1, thing)
         stride = tuple(prod(thing.shape[i + 1 :]) for i in range(len(thing.shape)))
-        no_gradient, no_hooks = False, OrderedDict[Any, Any]()
+        no_gradient = False
+        no_hooks: OrderedDict[Any, Any] = OrderedDict()
         return torch._utils._rebuild_tensor_v2, (storage, 0, thing.shape, stride, no_gradient, no_hooks)

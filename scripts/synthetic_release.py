@@ -1,0 +1,101 @@
+"""A file laid out like the authors' release, of any size, that takes almost no disk: for tests and benchmarks.
+
+Every tensor has its real name, shape and dtype, and begins with numbers of its own; the rest of it is a hole in
+the file, which reads as zeros.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLWan
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import UMT5Config, UMT5EncoderModel
+
+from lerobot_xwam.model.sizes import TransformerSizes
+from lerobot_xwam.weights.conversion import Shapes, leaves, wanted_shapes
+from lerobot_xwam.weights.encoder_keys import inverse, rename, text_encoder_table, vae_table
+from lerobot_xwam.weights.keys import to_official
+from lerobot_xwam.weights.official_layout import MODEL, PLACE, TEXT, VAE
+from lerobot_xwam.weights.pickle_index import read_checkpoint
+
+BEGINNING = 512  # numbers at the start of a tensor that are not zero
+
+# The encoders of the real release. They are float32 there: with the network in bfloat16 this makes 38.9 GB.
+WAN22_VAE: dict[str, Any] = {
+    "base_dim": 160,
+    "decoder_base_dim": 256,
+    "z_dim": 48,
+    "dim_mult": [1, 2, 4, 4],
+    "num_res_blocks": 2,
+    "attn_scales": [],
+    "temperal_downsample": [False, True, True],
+    "is_residual": True,
+    "in_channels": 12,
+    "out_channels": 12,
+    "patch_size": 2,
+    "latents_mean": [0.0] * 48,
+    "latents_std": [1.0] * 48,
+}
+UMT5_XXL: dict[str, Any] = {
+    "vocab_size": 256384,
+    "d_model": 4096,
+    "d_kv": 64,
+    "d_ff": 10240,
+    "num_heads": 64,
+    "num_layers": 24,
+    "feed_forward_proj": "gated-gelu",
+}
+
+
+def network_shapes(sizes: TransformerSizes) -> Shapes:
+    return {MODEL + to_official(name): shape for name, shape in wanted_shapes(sizes).items()}
+
+
+def encoder_shapes() -> Shapes:
+    """VAE and text encoder of Wan2.2 under the release's names."""
+    with torch.device("meta"):
+        vae = AutoencoderKLWan(**WAN22_VAE).state_dict()
+        text = UMT5EncoderModel(UMT5Config(**UMT5_XXL)).state_dict()
+    text.pop("encoder.embed_tokens.weight", None)
+    names = inverse(vae_table()), inverse(text_encoder_table())
+    shapes = {VAE + rename(name, names[0]): tuple(tensor.shape) for name, tensor in vae.items()}
+    shapes |= {TEXT + rename(name, names[1]): tuple(tensor.shape) for name, tensor in text.items()}
+    return shapes | {"vae.mean": (WAN22_VAE["z_dim"],), "vae.std": (WAN22_VAE["z_dim"],)}
+
+
+def write_release(folder: Path, sizes: TransformerSizes, config: str, *, encoders: bool = False) -> Path:
+    """`config`: text of config.yaml. -> the weights file"""
+    path = folder / PLACE
+    path.parent.mkdir(parents=True)
+    (folder / "config.yaml").write_text(config, encoding="utf-8")
+    with FakeTensorMode(), torch.serialization.skip_data(materialize_fake_tensors=True):
+        module = {
+            name: torch.empty(shape, dtype=torch.bfloat16) for name, shape in network_shapes(sizes).items()
+        }
+        if encoders:
+            module |= {name: torch.empty(shape) for name, shape in encoder_shapes().items()}
+        torch.save({"module": module, "global_steps": 1}, path)
+    begin(path)
+    return path
+
+
+def begin(path: Path) -> None:
+    """Give every tensor of a file of holes a beginning of its own."""
+    module = read_checkpoint(path)["module"]
+    assert len(leaves(module)) == len(module)
+    with path.open("r+b") as file:
+        for name, stored in module.items():
+            numbers = torch.randn(
+                min(BEGINNING, stored.nbytes // stored.dtype.itemsize), generator=_generator(name)
+            )
+            file.seek(stored.offset)
+            file.write(numbers.to(stored.dtype).view(torch.uint8).numpy().tobytes())
+
+
+def _generator(name: str) -> torch.Generator:
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "little")
+    return torch.Generator().manual_seed(seed)
