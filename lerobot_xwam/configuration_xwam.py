@@ -4,16 +4,14 @@ properties.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lerobot.configs import FeatureType, NormalizationMode, PreTrainedConfig
+from lerobot.configs import NormalizationMode, PreTrainedConfig
 from lerobot.optim import AdamWConfig, DiffuserSchedulerConfig
-from lerobot.utils.constants import ACTION, OBS_STATE
 
+from . import features
 from .codecs.depth import DEPTH_CODEC_VERSION
-from .data.layout import EE_ACTION_DIMS, EE_STATE_DIMS, detect_interface, feature_names
 from .model.fusion import DepthMode
 from .model.losses import LossWeights
 from .model.noise import NoiseLaw, TimeLaw
@@ -24,8 +22,6 @@ from .presets import PRESETS
 FORMAT_VERSION = 1
 FROM_PRESET = 0  # no size is zero, so zero can mean "as the preset has it"
 FRAMES_PER_LATENT = 4  # temporal stride of the Wan VAE
-
-logger = logging.getLogger(__name__)
 
 
 @PreTrainedConfig.register_subclass("xwam")
@@ -281,94 +277,12 @@ class XWAMConfig(PreTrainedConfig):
     def get_scheduler_preset(self) -> DiffuserSchedulerConfig:
         return DiffuserSchedulerConfig(name="cosine", num_warmup_steps=self.scheduler_warmup_steps)
 
-    def set_dataset_feature_metadata(self, features: dict[str, dict[str, Any]]) -> None:
-        """Called by LeRobot with the dataset's features: which images are depth, which interface this is.
-
-        A checkpoint that goes on (`pretrained_path`) keeps what it was trained with.
-        """
+    def set_dataset_feature_metadata(self, known: dict[str, dict[str, Any]]) -> None:
+        """Called by LeRobot with the dataset's features, before the policy is built."""
         if self.pretrained_path:
-            self._check_same_robot(features)
-            return
-        images = [key for key, feature in features.items() if feature["dtype"] in ("image", "video")]
-        depth = [key for key in images if is_depth(features[key])]
-        self.depth_features = [] if self.depth == "none" else sorted(set(depth) & set(self.image_features))
-        used = {OBS_STATE, ACTION, *(key for key in images if key not in depth), *self.depth_features}
-        for known in (self.input_features, self.output_features):
-            for key in known.keys() - used:
-                del known[key]
-        self.unused_features = sorted(set(images) - set(self.image_features))
-        self.validate_features()
-        if self.interface == "auto":
-            self.interface, reason = detect_interface(
-                feature_names(features[OBS_STATE]), feature_names(features[ACTION])
-            )
-            logger.info(
-                "X-WAM interface %r: %s. Override with --policy.interface=ee|native", self.interface, reason
-            )
-        self.validate_features()
-
-    def _check_same_robot(self, features: dict[str, dict[str, Any]]) -> None:
-        remedy = "to fit these weights to another robot, use --policy.base_weights instead of --policy.path"
-        for key, known in ((OBS_STATE, self.robot_state_feature), (ACTION, self.action_feature)):
-            got = features[key]["shape"][0] if key in features else None
-            if known is not None and got != known.shape[0]:
-                raise ValueError(
-                    f"{key}: the dataset has {got} dims, this checkpoint {known.shape[0]}: {remedy}"
-                )
+            features.check_same(self, known)  # a checkpoint that goes on keeps what it was trained with
+        else:
+            features.read_dataset(self, known)
 
     def validate_features(self) -> None:
-        """Refuse what the network could only misread. Called by the policy, in training and at inference."""
-        if not self.cameras:
-            raise ValueError(
-                "X-WAM needs at least one RGB camera: there is no 'observation.images.*' of 3 channels"
-            )
-        if len(self.cameras) > self.max_views:
-            raise ValueError(
-                f"{len(self.cameras)} cameras {self.cameras} for a network of {self.max_views} views: "
-                f"set --policy.max_views={len(self.cameras)} or choose cameras with --policy.input_features"
-            )
-        for key, feature in self.image_features.items():
-            channels = 1 if key in self.depth_features else 3
-            if len(feature.shape) != 3 or channels not in (feature.shape[0], feature.shape[-1]):
-                raise ValueError(
-                    f"{key}: shape {tuple(feature.shape)}, an image with {channels} channel(s) is wanted"
-                )
-        for key in self.depth_features:
-            if key.removesuffix("_depth") not in self.cameras:
-                raise ValueError(
-                    f"{key}: no RGB camera {key.removesuffix('_depth')!r} goes with this depth: "
-                    "name it <camera>_depth in the dataset, or leave it out with --policy.input_features"
-                )
-        if self.depth in ("sequence", "channel") and len(self.depth_features) < len(self.cameras):
-            raise ValueError(
-                f"depth={self.depth!r} needs depth for every camera, got {self.depth_features or 'none'}: "
-                "use depth='interleaved', which trains with what there is"
-            )
-        dims = {}
-        for key, feature, width in (
-            (OBS_STATE, self.robot_state_feature, self.state_width),
-            (ACTION, self.action_feature, self.action_width),
-        ):
-            if feature is None or feature.type not in (FeatureType.STATE, FeatureType.ACTION):
-                raise ValueError(f"{key} is missing: X-WAM needs the robot's state and actions")
-            if len(feature.shape) != 1:
-                raise ValueError(f"{key}: shape {tuple(feature.shape)}, a vector is wanted")
-            dims[key] = feature.shape[0]
-            if dims[key] > width:
-                name = "state_width" if key == OBS_STATE else "action_width"
-                raise ValueError(
-                    f"{key}: {dims[key]} dims, the network takes {width}: set --policy.{name}={dims[key]}"
-                )
-        if self.interface == "ee" and (dims[OBS_STATE], dims[ACTION]) not in zip(
-            EE_STATE_DIMS, EE_ACTION_DIMS, strict=True
-        ):
-            raise ValueError(
-                "interface 'ee' wants state and action of 8 and 7 dims (one arm) or 16 and 14 (two), got "
-                f"{dims[OBS_STATE]} and {dims[ACTION]}: use --policy.interface=native or convert the dataset"
-            )
-
-
-def is_depth(feature: dict[str, Any]) -> bool:
-    """LeRobot's flag for depth maps, new and old spelling."""
-    info = feature.get("info") or {}
-    return bool(info.get("is_depth_map") or info.get("video.is_depth_map"))
+        features.check(self)

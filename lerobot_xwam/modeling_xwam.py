@@ -18,7 +18,9 @@ from lerobot.configs import PreTrainedConfig
 from lerobot.policies.pretrained import PreTrainedPolicy
 from torch import Tensor
 
+from . import features
 from .codecs.bundle import Codecs
+from .codecs.depth import valid_latents
 from .configuration_xwam import XWAMConfig
 from .data.batch import Clip, Observation
 from .data.views import Augmentation, augment, center_crop
@@ -59,8 +61,7 @@ class XWAMPolicy(PreTrainedPolicy):
         self.codecs = Codecs(config.codecs, config.codecs_revision, _dtype(config.dtype), config.text_tokens)
         if dataset_meta is not None:
             self.codecs.check()
-            _refuse_short_episodes(dataset_meta, config)
-            _say_once_what_depth_does(config)
+            features.check_dataset(config, dataset_meta)
         with torch.device("meta" if empty or config.base_weights else "cpu"):
             self.net = XWAMTransformer(config.sizes, checkpoint_every=config.checkpoint_every)
         if not empty:
@@ -137,7 +138,7 @@ class XWAMPolicy(PreTrainedPolicy):
         video, depth_latents, mask = vae.encode(rgb), None, None
         if depth is not None:
             depth_latents = vae.encode(depth[:, :, :, :1].expand(-1, -1, -1, 3, -1, -1))
-            mask = _valid_latents(depth[:, :, :, 1:], depth_latents)
+            mask = valid_latents(depth[:, :, :, 1:], depth_latents)
         joined = join_depth(video, depth_latents, cfg.depth)
         clean = Latents(joined, clip.actions, clip.observation.states)
         return clean, depth_latents if cfg.has_depth_branch else None, mask
@@ -241,6 +242,17 @@ class XWAMPolicy(PreTrainedPolicy):
             "modules_to_save": ["action_in", "action_out", "state_in", "state_out", "view_embedding"],
         }
 
+    def _validate_peft_config(self, peft_config: Any) -> None:
+        """An adapter needs trained weights under it, and must bring what those lack."""
+        if not self.config.base_weights:
+            return super()._validate_peft_config(peft_config)
+        kept = tuple(f"net.{name}." for name in peft_config.modules_to_save or ())
+        if lost := [name for name in self._new_for_this_robot if not name.startswith(kept)]:
+            raise ValueError(
+                f"{', '.join(lost)}: new for this robot, but the adapter would neither train nor save them. "
+                "Leave --peft.full_training_modules away, or name them there"
+            )
+
     def generate_model_card(
         self,
         dataset_repo_id: str,
@@ -275,8 +287,11 @@ class XWAMPolicy(PreTrainedPolicy):
         source = str(pretrained_name_or_path)
         if config is None:
             config = PreTrainedConfig.from_pretrained(source, revision=revision, **hub)
-        policy = cls(config, empty=True, **kwargs)
-        load_exactly(policy, find_weights(source, revision, **hub))
+        if config.use_peft and source == config.base_weights:
+            policy = cls(config, **kwargs)  # what is new for the robot comes with the adapter
+        else:
+            policy = cls(config, empty=True, **kwargs)
+            load_exactly(policy, find_weights(source, revision, **hub))
         return policy.to(config.device).eval()
 
     def _start_weights(self) -> None:
@@ -299,6 +314,7 @@ class XWAMPolicy(PreTrainedPolicy):
         new = load_exactly(self, find_weights(base, self.config.base_revision), may_be_new=ROBOT_WEIGHTS)
         if new:
             logger.info("X-WAM: base weights fit; new for this robot: %s", ", ".join(new))
+        self._new_for_this_robot = new
         self.name_or_path = base  # where an adapter finds what it was trained on
 
     def _depth_modules(self) -> list[torch.nn.Module]:
@@ -321,26 +337,3 @@ def _dtype(name: str) -> torch.dtype:
 
 def _identities(batch: dict[str, Any], clip: Clip) -> Tensor:
     return batch["index"] if "index" in batch else torch.arange(len(clip.actions))
-
-
-def _valid_latents(valid: Tensor, latents: Tensor) -> Tensor:
-    """A depth latent counts if half of its pixels had a reading. valid: B V F 1 H W -> B 1 T V h w"""
-    _, _, frames, _, height, width = latents.shape
-    share = torch.nn.functional.adaptive_avg_pool2d(valid.flatten(0, 2), (height, width))  # B*V*F 1 h w
-    share = share.view(*valid.shape[:3], height, width)  # B V F h w
-    later = share[:, :, 1:].unflatten(2, (frames - 1, -1)).mean(dim=3)  # four frames make one latent
-    return (torch.cat([share[:, :, :1], later], dim=2) >= 0.5).transpose(1, 2).unsqueeze(1)
-
-
-def _refuse_short_episodes(dataset_meta: Any, config: XWAMConfig) -> None:
-    longest = max(dataset_meta.episodes["length"])
-    if longest <= config.chunk_size:
-        raise ValueError(
-            f"the longest episode has {longest} frames, the horizon needs {config.chunk_size + 1}: "
-            "record longer episodes or shorten the horizon, e.g. --policy.num_frames=5"
-        )
-
-
-def _say_once_what_depth_does(config: XWAMConfig) -> None:
-    if config.depth != "none" and not config.depth_features:
-        logger.warning("X-WAM: the dataset has no depth features; training with the depth loss off")

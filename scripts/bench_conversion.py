@@ -1,10 +1,10 @@
 """How fast and in how much memory a release converts, at the full 5 B layout.
 
-Writes a synthetic release (38.9 GB on paper, a few MB on disk) into a folder, converts it in a process of its own
-under a memory limit of the operating system, and reports GB/s and peak memory. `--back` converts the result to the
-official layout again and compares every byte of the network. Everything is removed at the end.
+Writes a synthetic release (38.9 GB on paper, a few MB on disk) into a folder, converts it in a process of its
+own under a memory limit of the operating system, and reports GB/s and peak memory. `--back` converts the
+result to the official layout again and compares every byte of the network. Everything is removed at the end.
 
-    python scripts/bench_conversion.py /somewhere/with/30/GB --limit-gb 8
+    python scripts/bench_conversion.py /somewhere/with/14/GB --limit-gb 8
 """
 
 from __future__ import annotations
@@ -62,9 +62,8 @@ def bench(folder: Path, arguments: argparse.Namespace) -> int:
     blocks = arguments.blocks
     sizes = replace(TransformerSizes(), blocks=blocks, depth_blocks=min(10, blocks))
     release = write_release(folder / "release", sizes, CONFIG.read_text(encoding="utf-8"), encoders=True)
-    print(
-        f"release: {release.stat().st_size / 1e9:.1f} GB, on disk {release.stat().st_blocks * 512 / 1e6:.0f} MB"
-    )
+    size, on_disk = release.stat().st_size / 1e9, release.stat().st_blocks * 512 / 1e6
+    print(f"release: {size:.1f} GB, on disk {on_disk:.0f} MB", flush=True)
 
     start = time.monotonic()
     read_official(release)
@@ -88,7 +87,7 @@ def measured(command: list[str], folder: Path, limit_gb: float, written: list[Pa
         resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
     result = folder / "measured.json"
-    print("$ lerobot-xwam", *command)
+    print("$ lerobot-xwam", *command, flush=True)
     subprocess.run([sys.executable, "-c", MEASURED, str(result), *command], preexec_fn=limit, check=True)
     took = json.loads(result.read_text())
     if took["code"]:

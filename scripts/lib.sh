@@ -144,7 +144,7 @@ with_sign_of_life() { # text command...
 advise_and_die() { # what failed
   local advice="The whole log explains more; running this script again starts afresh from pip's cache."
   if grep -qiE 'no space left|errno 28|disk quota' "$SETUP_LOG"; then
-    advice="The disk is full: about 8 GB are needed in $VENV, as much again for pip's cache and TMPDIR (${TMPDIR:-/tmp})."
+    advice="The disk is full: about 8 GB are needed in $VENV, some more for pip's cache in $HOME."
   elif grep -qiE 'name resolution|failed to establish|network is unreachable|connection (refused|reset|timed out|error)|dns error|timed out|proxyerror' "$SETUP_LOG"; then
     advice="No connection to the package index: check network and proxy. Offline, point PIP_FIND_LINKS at a folder of wheels and set PIP_NO_INDEX=1."
   elif grep -qiE 'certificate' "$SETUP_LOG"; then
@@ -164,6 +164,8 @@ free_gb() { # folder (or its nearest parent that exists)
   df -Pk "$folder" | awk 'NR == 2 { printf "%d", $4 / 1048576 }'
 }
 
+clear_up() { rm -rf "$VENV.lock" "$VENV/tmp"; }
+
 take_lock() { # one set-up at a time; a lock whose owner is gone is taken over
   local owner waited=no
   mkdir -p "$(dirname "$VENV")"
@@ -178,7 +180,7 @@ take_lock() { # one set-up at a time; a lock whose owner is gone is taken over
     fi
   done
   echo $$ >"$VENV.lock/pid"
-  trap 'rm -rf "$VENV.lock"' EXIT
+  trap clear_up EXIT
 }
 
 make_venv() {
@@ -205,6 +207,8 @@ make_venv() {
 
 install_packages() {
   local target="${ROOT}[dev]" pins="$ROOT/constraints.txt"
+  local -x TMPDIR="$VENV/tmp" # pip unpacks gigabytes: not in a small /tmp, and a killed pip leaves them behind
+  mkdir -p "$TMPDIR"
   if command -v uv >/dev/null; then
     with_sign_of_life "installing with uv ..." uv pip install --python "$VENV/bin/python" -c "$pins" -e "$target" && return
     say "uv could not; trying with pip, which also reads pip's own settings"
@@ -218,7 +222,7 @@ ensure_venv() {
   local free start=$SECONDS
   if is_current; then return; fi
   take_lock
-  if is_current; then rm -rf "$VENV.lock" && return; fi # another process has just done it
+  if is_current; then clear_up && return; fi # another process has just done it
   : >"$SETUP_LOG"
   free="$(free_gb "$VENV")"
   if [ "$free" -lt 8 ]; then warn "only $free GB free at $VENV; PyTorch and LeRobot need about 8 GB"; fi
@@ -228,7 +232,7 @@ ensure_venv() {
   install_packages
   fingerprint "$VENV/bin/python" >"$STAMP.new"
   mv "$STAMP.new" "$STAMP"
-  rm -rf "$VENV.lock"
+  clear_up
   trap - EXIT
   say "ready after $((SECONDS - start)) s"
 }

@@ -41,24 +41,17 @@ def stages(out: Path, settings: argparse.Namespace, device: str) -> list[Stage]:
             f"training the tiny X-WAM for {settings.steps} steps on {device}",
             (
                 str(BIN / "lerobot-train"),
-                "--policy.type=xwam",
-                "--policy.preset=tiny",
-                "--policy.push_to_hub=false",
+                f"--config_path={ROOT / 'configs/tiny.json'}",
                 f"--policy.device={device}",
-                "--policy.optimizer_lr=1e-3",  # small and from nothing; the default is for fine-tuning 5 B
                 f"--policy.scheduler_warmup_steps={max(1, settings.steps // 20)}",
-                "--dataset.repo_id=local/dataset",
                 f"--dataset.root={out / 'dataset'}",
                 # the last episode is kept unseen, for the imagination
                 f"--dataset.episodes={list(range(settings.episodes))}",
-                "--dataset.video_backend=pyav",  # needs no FFmpeg of the system
                 f"--steps={settings.steps}",
                 f"--batch_size={settings.batch_size}",
                 "--num_workers=1",
                 f"--log_freq={max(1, settings.steps // 10)}",
                 "--save_freq=0",
-                "--env_eval_freq=0",
-                "--wandb.enable=false",
                 f"--output_dir={out / 'train'}",
             ),
             result=policy / "model.safetensors",

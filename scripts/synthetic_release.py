@@ -1,7 +1,7 @@
-"""A file laid out like the authors' release, of any size, that takes almost no disk: for tests and benchmarks.
+"""A file laid out like the authors' release, of any size, on almost no disk: for tests and benchmarks.
 
-Every tensor has its real name, shape and dtype, and begins with numbers of its own; the rest of it is a hole in
-the file, which reads as zeros.
+Every tensor has its real name, shape and dtype, and begins with numbers of its own; the rest of it is a hole
+in the file, which reads as zeros.
 """
 
 from __future__ import annotations

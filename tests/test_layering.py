@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lerobot_xwam"
 
-BRICKS = {"model", "codecs", "space", "weights", "data", "configuration_xwam", "presets", "files"}
+BRICKS = {"model", "codecs", "space", "weights", "data", "configuration_xwam", "features", "presets", "files"}
 POLICY = BRICKS | {"modeling_xwam", "processor_xwam", "imagination", "model_card", "pictures", "randomness"}
 
 # room -> what it may import of this package, besides itself; from top to bottom
@@ -25,7 +25,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model_card": {"configuration_xwam", "presets"},
     "pictures": {"files"},
     "weights": {"model", "codecs", "configuration_xwam", "presets", "files"},
-    "configuration_xwam": {"model", "codecs", "data", "presets"},  # names and sizes, nothing that is heavy
+    "configuration_xwam": {"model", "codecs", "data", "presets", "features"},  # nothing that is heavy
+    "features": {"configuration_xwam", "data"},
     "data": {"space", "files"},
     "codecs": {"files"},
     "space": {"files"},

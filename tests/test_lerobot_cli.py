@@ -6,13 +6,18 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
-from commands import checkpoint, lerobot, train_here, train_options
-from toys import ONE_CAMERA, THREE_CAMERAS, World, metadata
+from commands import checkpoint, lerobot, policy_options, train_here, train_options
+from lerobot.configs import PreTrainedConfig
+from lerobot.policies.factory import make_policy
+from safetensors.torch import load_file
+from toys import ONE_CAMERA, THREE_CAMERAS, World, make_toy, metadata
 
+from lerobot_xwam.envs import TabletopEnvConfig
 from lerobot_xwam.modeling_xwam import XWAMPolicy
 
 
@@ -108,6 +113,83 @@ def test_resume(one_camera: Path, tmp_path: Path) -> None:
         XWAMPolicy.from_pretrained(checkpoint(run, 3)).state_dict() for run in (one_camera, tmp_path / "resumed")
     )
     assert all(first[name].equal(second[name]) for name in first)
+
+
+# --- adapters ---
+
+LORA = ["--peft.method_type=LORA", "--peft.r=4"]
+FAST = ["--policy.optimizer_lr=0.01", "--policy.scheduler_warmup_steps=0"]
+
+
+def train_adapter(start: str, output: Path, world: World, *more: str) -> list[float]:
+    return train_here(
+        *train_options(world, output, "--steps=3", "--save_freq=2", "--batch_size=2", *more, policy=[start]),
+        "--policy.push_to_hub=false",
+        *FAST,
+        *LORA,
+    )
+
+
+def resume(output: Path, resumed: Path) -> list[float]:
+    config = checkpoint(output, 2) / "train_config.json"
+    return train_here(f"--config_path={config}", "--resume=true", f"--output_dir={resumed}")
+
+
+def test_adapter_train_save_resume_and_eval(one_camera: Path, tmp_path: Path) -> None:
+    base, output = checkpoint(one_camera, 3), tmp_path / "lora"
+    losses = train_adapter(f"--policy.path={base}", output, ONE_CAMERA)
+    assert resume(output, tmp_path / "resumed") == losses[2:]  # so what was saved is what was trained
+    adapter = load_file(checkpoint(output, 3) / "adapter_model.safetensors")
+    assert any(".lora_A." in name for name in adapter)
+    assert any("action_out" in name for name in adapter)
+    assert sum(tensor.numel() for tensor in adapter.values()) < 0.3 * sum(
+        tensor.numel() for tensor in load_file(base / "model.safetensors").values()
+    )
+    assert not (checkpoint(output, 3) / "model.safetensors").exists()
+
+    plain, adapted = policy_for(base), policy_for(checkpoint(output, 3))
+    toy = make_toy(ONE_CAMERA)
+    losses = [policy.eval()(toy.batch([0, 20, 40]))[0].item() for policy in (plain, adapted)]
+    assert losses[0] != losses[1]
+
+    lerobot(
+        "eval",
+        f"--policy.path={checkpoint(output, 3)}",
+        "--policy.save_predicted_video=true",
+        f"--output_dir={tmp_path / 'eval'}",
+        *env_options(ONE_CAMERA),
+    )
+    info = json.loads((tmp_path / "eval" / "eval_info.json").read_text())
+    assert len(info["overall"]["video_paths"]) == 1
+    (predicted,) = info["overall"]["predicted_video_paths"]
+    assert frames(Path(predicted)) == (5, 32, 48)
+
+
+def test_adapter_on_base_weights_for_another_robot(one_camera: Path, tmp_path: Path) -> None:
+    """The usual case: somebody's weights, a robot of other width, and only an adapter to train and keep."""
+    base, output = checkpoint(one_camera, 3), tmp_path / "lora"
+    widths = ["--policy.action_width=20", "--policy.max_views=3"]
+    settings = [option for option in policy_options() if not option.startswith("--policy.type")]
+    start = [*settings, *widths, f"--policy.base_weights={base}"]
+    losses = train_adapter("--policy.type=xwam", output, THREE_CAMERAS, *start)
+    assert resume(output, tmp_path / "resumed") == losses[2:]
+    adapted = policy_for(checkpoint(output, 3))
+    assert adapted.config.action_width == 20
+    assert all(np.isfinite(parameter.detach()).all() for parameter in adapted.parameters())
+    with pytest.raises(ValueError, match=r"net\.action_in\.0\.weight.*full_training_modules"):
+        train_adapter(
+            "--policy.type=xwam",
+            tmp_path / "refused",
+            THREE_CAMERAS,
+            *start,
+            "--peft.full_training_modules=[state_in]",
+        )
+
+
+def policy_for(path: Path) -> Any:
+    config = PreTrainedConfig.from_pretrained(path)
+    config.pretrained_path = path
+    return make_policy(config, env_cfg=TabletopEnvConfig(interface=config.interface))
 
 
 def test_help_lists_the_policys_options(capsys: pytest.CaptureFixture[str]) -> None:

@@ -94,7 +94,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     in_tree = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "lerobot_xwam").rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file()
+        and not any(part.startswith((".", "__pycache__")) for part in path.relative_to(ROOT).parts)
     }
     assert names == in_tree | {"lerobot_policy_xwam.py"}  # so assets and templates are in, tests are not
     assert len(licences) == 1

@@ -98,7 +98,7 @@ def _plan(arguments: argparse.Namespace) -> list[tuple[Conversion, Path]]:
         state_width=arguments.state_width,
         action_width=arguments.action_width,
         cameras=arguments.cameras,
-        codecs=arguments.codecs or (str(arguments.codecs_out) if arguments.codecs_out else None),
+        codecs=arguments.codecs or (arguments.codecs_out and str(arguments.codecs_out.absolute())),
         dtype=_dtype(arguments),
         seed=arguments.seed,
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 DEPTH_CODEC_VERSION = 1
@@ -52,3 +53,12 @@ def to_metres(depth: Tensor, unit: str, key: str) -> Tensor:
             f"If its unit is {other!r}, set --policy.depth_unit={other}"
         )
     return metres
+
+
+def valid_latents(valid: Tensor, latents: Tensor) -> Tensor:
+    """A depth latent counts if half of its pixels had a reading. valid: B V F 1 H W -> B 1 T V h w"""
+    _, _, frames, _, height, width = latents.shape
+    share = F.adaptive_avg_pool2d(valid.flatten(0, 2), (height, width))  # B*V*F 1 h w
+    share = share.view(*valid.shape[:3], height, width)  # B V F h w
+    later = share[:, :, 1:].unflatten(2, (frames - 1, -1)).mean(dim=3)  # four frames make one latent
+    return (torch.cat([share[:, :, :1], later], dim=2) >= 0.5).transpose(1, 2).unsqueeze(1)

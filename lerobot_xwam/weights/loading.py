@@ -17,13 +17,18 @@ REPORTED = 8  # names per kind in an error message
 
 def find_weights(source: str, revision: str | None = None, **hub: Any) -> Path:
     """The `model.safetensors` of a local folder or a Hub repo."""
-    if Path(source).is_dir():
-        path = Path(source) / SAFETENSORS_SINGLE_FILE
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        path = folder / SAFETENSORS_SINGLE_FILE
         if not path.is_file():
             raise FileNotFoundError(
                 f"{path}: no such file; a checkpoint folder holds config.json and {path.name}"
             )
         return path
+    if source.startswith((".", "/", "~")) or source.count("/") != 1:
+        raise FileNotFoundError(
+            f"weights {source!r}: no such folder (seen from {Path.cwd()}), and no Hub id like NAME/REPO either"
+        )
     return Path(hf_hub_download(repo_id=source, filename=SAFETENSORS_SINGLE_FILE, revision=revision, **hub))
 
 
