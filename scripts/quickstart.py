@@ -181,7 +181,10 @@ def summarise(out: Path, seconds: float) -> None:
     say(f"finished in {clock(seconds)}.")
     if losses:
         say(f"  training loss  {losses[0]} -> {losses[-1]}")
-    say(f"  success        {lifted} of {episodes} (minutes of training: the way, not the goal)")
+    say(f"  success        {lifted} of {episodes} (so little training rarely lifts anything)")
+    imagined = json.loads((out / "imagined/imagined.json").read_text())
+    still = imagined["psnr_if_nothing_moved"]
+    say(f"  imagination    {imagined['psnr']:.1f} dB PSNR (a world that stands still: {still:.1f} dB)")
     say("Look at:")
     for picture in sorted((out / "imagined").rglob("*.*")):
         if picture.suffix in {".png", ".gif", ".mp4"}:

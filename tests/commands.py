@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,16 +24,23 @@ BIN = Path(sys.executable).parent
 
 def run(*command: str | Path, fails: bool = False, timeout: float = 170, **env: str) -> str:
     """Output of a command that must succeed (or, with `fails`, must not)."""
-    done = subprocess.run(
+    process = subprocess.Popen(
         [*map(str, command)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env={**os.environ, **env},
         stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **env},
+        start_new_session=True,
     )
-    output = done.stdout + done.stderr
-    assert (done.returncode != 0) == fails, f"{command[0]} returned {done.returncode}:\n{output[-6000:]}"
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)  # and what it started
+        raise
+    assert (process.returncode != 0) == fails, (
+        f"{command[0]} returned {process.returncode}:\n{output[-6000:]}"
+    )
     return output
 
 

