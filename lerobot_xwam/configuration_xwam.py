@@ -4,9 +4,12 @@ properties.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import draccus
+from draccus.utils import DecodingError
 from lerobot.configs import NormalizationMode, PreTrainedConfig
 from lerobot.optim import AdamWConfig, DiffuserSchedulerConfig
 
@@ -19,9 +22,31 @@ from .model.sampler import Plan
 from .model.sizes import TransformerSizes
 from .presets import PRESETS
 
-FORMAT_VERSION = 1
 FROM_PRESET = 0  # no size is zero, so zero can mean "as the preset has it"
 FRAMES_PER_LATENT = 4  # temporal stride of the Wan VAE
+
+
+class FormatVersion(int):
+    """Of a saved configuration: read before our other fields, so that a newer file is called newer."""
+
+    def problem(self) -> str | None:
+        if self <= FORMAT_VERSION:
+            return None
+        return (
+            f"format_version {self}: this checkpoint was written by a newer lerobot_policy_xwam "
+            f"(this one reads up to {FORMAT_VERSION}): pip install --upgrade lerobot_policy_xwam"
+        )
+
+
+FORMAT_VERSION = FormatVersion(1)
+
+
+@draccus.decode.register(FormatVersion)
+def _read_format_version(raw: Any, path: Sequence[str] = ()) -> FormatVersion:
+    version = FormatVersion(raw)
+    if problem := version.problem():
+        raise DecodingError(path, problem)
+    return version
 
 
 @PreTrainedConfig.register_subclass("xwam")
@@ -34,7 +59,7 @@ class XWAMConfig(PreTrainedConfig):
     weights and fits cameras, interface and statistics to your dataset.
     """
 
-    format_version: int = FORMAT_VERSION
+    format_version: FormatVersion = FORMAT_VERSION  # of this configuration; a newer one is refused
     preset: str = "wan2.2-5b"
 
     # --- Weights and codecs to start from ---
@@ -125,12 +150,8 @@ class XWAMConfig(PreTrainedConfig):
     )
 
     def __post_init__(self) -> None:
-        if self.format_version > FORMAT_VERSION:
-            raise ValueError(
-                f"format_version {self.format_version}: this checkpoint was written by a newer "
-                f"lerobot_policy_xwam (this one reads up to {FORMAT_VERSION}): "
-                "pip install --upgrade lerobot_policy_xwam"
-            )
+        if problem := FormatVersion(self.format_version).problem():
+            raise ValueError(problem)
         super().__post_init__()
         if self.preset not in PRESETS:
             raise ValueError(f"preset {self.preset!r} is unknown: use one of {', '.join(map(repr, PRESETS))}")

@@ -50,7 +50,8 @@ def check(config: XWAMConfig) -> None:
     """Refuse what the network could only misread, in training and at inference."""
     if not config.cameras:
         raise ValueError(
-            "X-WAM needs at least one RGB camera: there is no 'observation.images.*' of 3 channels"
+            "X-WAM needs at least one RGB camera: there is no 'observation.images.*' of 3 channels among "
+            f"{sorted(config.input_features or [])}. Record one, or name it in --policy.input_features"
         )
     if len(config.cameras) > config.max_views:
         raise ValueError(
@@ -61,7 +62,8 @@ def check(config: XWAMConfig) -> None:
         channels = 1 if key in config.depth_features else 3
         if len(feature.shape) != 3 or channels not in (feature.shape[0], feature.shape[-1]):
             raise ValueError(
-                f"{key}: shape {tuple(feature.shape)}, an image with {channels} channel(s) is wanted"
+                f"{key}: shape {tuple(feature.shape)}, an image with {channels} channel(s) is wanted; "
+                "convert it, or leave it out with --policy.input_features"
             )
     for key in config.depth_features:
         if key.removesuffix("_depth") not in config.cameras:
@@ -80,9 +82,13 @@ def check(config: XWAMConfig) -> None:
         (ACTION, config.action_feature, config.action_width),
     ):
         if feature is None or feature.type not in (FeatureType.STATE, FeatureType.ACTION):
-            raise ValueError(f"{key} is missing: X-WAM needs the robot's state and actions")
+            known = sorted([*(config.input_features or {}), *(config.output_features or {})])
+            raise ValueError(
+                f"{key} is missing: X-WAM needs the robot's state and actions, got {known}. Record it under "
+                "this name"
+            )
         if len(feature.shape) != 1:
-            raise ValueError(f"{key}: shape {tuple(feature.shape)}, a vector is wanted")
+            raise ValueError(f"{key}: shape {tuple(feature.shape)}, a vector is wanted: flatten it")
         dims[key] = feature.shape[0]
         if dims[key] > width:
             name = "state_width" if key == OBS_STATE else "action_width"

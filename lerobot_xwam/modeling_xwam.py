@@ -95,9 +95,8 @@ class XWAMPolicy(PreTrainedPolicy):
             uniforms=chance[:, :3],
         )
         dropped = (chance[:, 3] < cfg.text_dropout) & self.training
-        tasks = [
-            "" if drop else task for task, drop in zip(clip.observation.tasks, dropped.tolist(), strict=True)
-        ]
+        tasks = self._instructions(clip.observation.tasks)
+        tasks = ["" if drop else task for task, drop in zip(tasks, dropped.tolist(), strict=True)]
 
         given, noise = given_of(clean, cfg.depth), draw_noise(clean, generators)
         noisy = add_noise(clean, noise, t_video, t_action, given)
@@ -185,7 +184,7 @@ class XWAMPolicy(PreTrainedPolicy):
         if noise is None:
             noise = draw_noise(condition, rollout_generators(batch, cfg.inference_seed))
         return Imagination(
-            denoise=self._denoiser(observation.tasks),
+            denoise=self._denoiser(self._instructions(observation.tasks)),
             noise=noise,
             condition=condition,
             given=given_of(condition, cfg.depth),
@@ -326,6 +325,15 @@ class XWAMPolicy(PreTrainedPolicy):
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16")
+
+    def _instructions(self, tasks: list[str]) -> list[str]:
+        tasks = [task or self.config.default_task or "" for task in tasks]
+        if not all(tasks):
+            raise ValueError(
+                f"task: no instruction for sample {tasks.index('')} of {len(tasks)}. Record the dataset with "
+                'one, or set one for all: --policy.default_task="pick up the cube"'
+            )
+        return tasks
 
     def _encode_text(self, tasks: list[str]) -> Tensor:
         return self.codecs.text(self._device).encode(tasks)

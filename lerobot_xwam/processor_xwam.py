@@ -68,7 +68,6 @@ class XWAMPackStep(ProcessorStep):
     depth_near: float
     depth_far: float
     depth_unit: str
-    default_task: str | None = None
     scaling: Scaling = field(default=NOT_READ_YET, repr=False)
 
     def __call__(self, transition: EnvTransition) -> EnvTransition:
@@ -113,7 +112,10 @@ class XWAMPackStep(ProcessorStep):
         if image.dim() == 4:
             image = image.unsqueeze(1)
         if image.dim() != 5 or image.shape[2] != channels or (training and image.shape[1] != self.num_frames):
-            raise ValueError(f"{key}: images of shape {tuple(image.shape)}, wanted {wanted}")
+            raise ValueError(
+                f"{key}: images of shape {tuple(image.shape)}, wanted {wanted}. Channels come before height; "
+                "with --policy.path, num_frames and actions_per_frame are the checkpoint's"
+            )
         if channels == 3 and not image.is_floating_point():
             image = image.float() / 255
         return image.float() if channels == 3 else image
@@ -129,7 +131,8 @@ class XWAMPackStep(ProcessorStep):
             else:
                 if key not in observation:
                     raise ValueError(
-                        f"{key}: depth is missing; this policy was set up with {self.depth_features}"
+                        f"{key}: depth is missing; this policy was set up with {self.depth_features}. To "
+                        "train on without depth start with --policy.base_weights, not with --policy.path"
                     )
                 raw = self._frames(observation[key], key, 1, training=True)
                 metres = resize(to_metres(raw, self.depth_unit, key), (self.height, self.width), depth=True)
@@ -142,7 +145,9 @@ class XWAMPackStep(ProcessorStep):
     ) -> tuple[Tensor, Tensor]:
         """-> (states, mask), both B S P"""
         if OBS_STATE not in observation:
-            raise ValueError(f"{OBS_STATE} is missing; got {sorted(observation)}")
+            raise ValueError(
+                f"{OBS_STATE} is missing; got {sorted(observation)}. Rename with --rename_map, or record it"
+            )
         state = observation[OBS_STATE].float()
         state = state.unsqueeze(1) if state.dim() == 2 else state
         frames = self.num_frames if training else state.shape[1]
@@ -158,7 +163,10 @@ class XWAMPackStep(ProcessorStep):
 
     def _checked(self, values: Tensor, key: str, steps: int, dims: int) -> Tensor:
         if values.dim() != 3 or values.shape[1] != steps or values.shape[2] != dims:
-            raise ValueError(f"{key}: shape {tuple(values.shape)}, wanted (batch, {steps}, {dims})")
+            raise ValueError(
+                f"{key}: shape {tuple(values.shape)}, wanted (batch, {steps}, {dims}). For another robot or "
+                "another horizon start with --policy.base_weights instead of --policy.path"
+            )
         if not torch.isfinite(values).all():
             where = (~torch.isfinite(values)).nonzero()[0].tolist()
             raise ValueError(
@@ -176,15 +184,13 @@ class XWAMPackStep(ProcessorStep):
         return torch.nn.functional.pad(values, more), torch.nn.functional.pad(mask, more)
 
     def _task(self, extra: dict[str, Any], batch: int) -> list[str]:
+        """One instruction per sample; "" where there is none, the policy may have a default."""
         task = extra.get(packed.TASK)
-        given = [task] * batch if isinstance(task, str) or task is None else list(task)
-        tasks = [each or self.default_task or "" for each in given]
-        if len(tasks) != batch or not all(tasks):
-            raise ValueError(
-                f"task: no instruction for every sample (got {task!r}, batch of {batch}). Record the "
-                'dataset with a task, or set one for all: --policy.default_task="pick up the cube"'
-            )
-        return tasks
+        tasks = [task] if isinstance(task, str) or task is None else list(task)
+        tasks = tasks * batch if len(tasks) == 1 else tasks
+        if len(tasks) != batch:
+            raise ValueError(f"task: {len(tasks)} instructions for a batch of {batch}: give one, or one each")
+        return [each or "" for each in tasks]
 
     def get_config(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "scaling"}
@@ -255,7 +261,6 @@ def make_xwam_pre_post_processors(
         depth_near=config.depth_near,
         depth_far=config.depth_far,
         depth_unit=config.depth_unit,
-        default_task=config.default_task,
         scaling=scaling,
     )
     unpack = XWAMUnpackActionStep(state_dim=state_dim, action_dim=action_dim, scaling=scaling)

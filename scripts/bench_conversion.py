@@ -42,6 +42,7 @@ def main() -> int:
     parser.add_argument("place", type=Path, help="folder on a disk with room for the results")
     parser.add_argument("--limit-gb", type=float, default=8.0, help="memory of the conversion (default 8)")
     parser.add_argument("--blocks", type=int, default=30, help="fewer: a smaller file (default 30)")
+    parser.add_argument("--wan", action="store_true", help="convert Wan2.2 instead of a release")
     parser.add_argument("--codecs", action="store_true", help="write VAE and text encoder, too (26 GB more)")
     parser.add_argument("--back", action="store_true", help="also convert back and compare (13 GB more)")
     arguments = parser.parse_args()
@@ -54,13 +55,19 @@ def main() -> int:
 
 
 def bench(folder: Path, arguments: argparse.Namespace) -> int:
-    from synthetic_release import write_release
+    from synthetic_release import write_release, write_wan
 
     from lerobot_xwam.model.sizes import TransformerSizes
     from lerobot_xwam.weights.official_layout import read_official
 
     blocks = arguments.blocks
     sizes = replace(TransformerSizes(), blocks=blocks, depth_blocks=min(10, blocks))
+    if arguments.wan:
+        wan = write_wan(folder / "wan", sizes)
+        command = ["convert-wan", str(wan), "--out", str(folder / "base")]
+        command += ["--depth-blocks", str(sizes.depth_blocks)]
+        measured(command, folder, arguments.limit_gb, [folder / "base"])
+        return 0
     release = write_release(folder / "release", sizes, CONFIG.read_text(encoding="utf-8"), encoders=True)
     size, on_disk = release.stat().st_size / 1e9, release.stat().st_blocks * 512 / 1e6
     print(f"release: {size:.1f} GB, on disk {on_disk:.0f} MB", flush=True)

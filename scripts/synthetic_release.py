@@ -7,6 +7,9 @@ in the file, which reads as zeros.
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +19,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import UMT5Config, UMT5EncoderModel
 
 from lerobot_xwam.model.sizes import TransformerSizes
-from lerobot_xwam.weights.conversion import Shapes, leaves, wanted_shapes
+from lerobot_xwam.weights.conversion import Shapes, wanted_shapes
 from lerobot_xwam.weights.encoder_keys import inverse, rename, text_encoder_table, vae_table
-from lerobot_xwam.weights.keys import to_official
+from lerobot_xwam.weights.keys import to_diffusers, to_official
 from lerobot_xwam.weights.official_layout import MODEL, PLACE, TEXT, VAE
 from lerobot_xwam.weights.pickle_index import read_checkpoint
+from lerobot_xwam.weights.safetensors_index import read_file
+from lerobot_xwam.weights.stored import FLOATS, Stored
 
 BEGINNING = 512  # numbers at the start of a tensor that are not zero
 
@@ -79,16 +84,38 @@ def write_release(folder: Path, sizes: TransformerSizes, config: str, *, encoder
         if encoders:
             module |= {name: torch.empty(shape) for name, shape in encoder_shapes().items()}
         torch.save({"module": module, "global_steps": 1}, path)
-    begin(path)
+    begin(path, read_checkpoint(path)["module"])
     return path
 
 
-def begin(path: Path) -> None:
+def write_wan(folder: Path, sizes: TransformerSizes, dtype: torch.dtype = torch.bfloat16) -> Path:
+    """A diffusers repo of Wan in one shard. -> folder"""
+    path = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    path.parent.mkdir(parents=True)
+    described = {
+        "_class_name": "WanTransformer3DModel",
+        "num_attention_heads": sizes.heads,
+        "num_layers": sizes.blocks,
+    }
+    (path.parent / "config.json").write_text(json.dumps(described), encoding="utf-8")
+    shapes = {to_diffusers(name): shape for name, shape in wanted_shapes(sizes).items()}
+    table, end = {}, 0
+    for name, shape in shapes.items():
+        if name is not None:
+            start, end = end, end + prod(shape) * dtype.itemsize
+            table[name] = {"dtype": FLOATS[dtype], "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(table).encode()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
+    begin(path, read_file(path))
+    return folder
+
+
+def begin(path: Path, tensors: Mapping[str, Stored]) -> None:
     """Give every tensor of a file of holes a beginning of its own."""
-    module = read_checkpoint(path)["module"]
-    assert len(leaves(module)) == len(module)
     with path.open("r+b") as file:
-        for name, stored in module.items():
+        for name, stored in tensors.items():
             numbers = torch.randn(
                 min(BEGINNING, stored.nbytes // stored.dtype.itemsize), generator=_generator(name)
             )

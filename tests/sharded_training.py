@@ -2,8 +2,8 @@
 
     torchrun --nproc-per-node=2 tests/sharded_training.py FOLDER
 
-Writes the losses of the same training under DDP, FSDP1 and FSDP2, and the weights that FSDP2 gathered (on a CPU,
-gathering those of FSDP1 crashes inside of torch 2.11).
+Writes the losses of the same training under DDP, FSDP1 and FSDP2, and the weights that FSDP2 gathered.
+(On a CPU, gathering those of FSDP1 crashes inside of torch 2.11.)
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def train(how: str, folder: Path) -> list[float]:
     model = shard(policy, how).train()
     whole = packed_batch(config, batch=4)
     mine = slice(2 * rank, 2 * rank + 2)
-    batch = {key: value[mine] if torch.is_tensor(value) or key == "task" else value for key, value in whole.items()}
+    cut = {key for key, value in whole.items() if torch.is_tensor(value) or key == "task"}
+    batch = {key: value[mine] if key in cut else value for key, value in whole.items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     losses = []
     for _ in range(STEPS):
@@ -82,6 +83,7 @@ def main() -> None:
     results = {how: train(how, folder) for how in ("ddp", "fsdp1", "fsdp2")}
     if dist.get_rank() == 0:
         (folder / "losses.json").write_text(json.dumps(results))
+    dist.barrier()
     dist.destroy_process_group()
 
 

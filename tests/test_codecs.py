@@ -11,7 +11,6 @@ import pytest
 import torch
 from diffusers import AutoencoderKLWan
 from huggingface_hub import constants
-from toys import SMALL
 
 from lerobot_xwam.codecs import source
 from lerobot_xwam.codecs.bundle import Codecs
@@ -19,7 +18,7 @@ from lerobot_xwam.codecs.text import CACHED_PROMPTS, TextCodec
 from lerobot_xwam.codecs.video import VideoCodec
 
 CPU = torch.device("cpu")
-CODECS = SMALL.get("codecs", "tiny")
+CODECS = "tiny"
 WAN = "Wan-AI/Wan2.2-TI2V-5B-Diffusers"
 
 
@@ -152,9 +151,9 @@ def test_a_local_folder_is_read(folder: Path, tmp_path: Path) -> None:
     local = Codecs(str(copy), None, torch.float32, 64)
     local.check()
     video = torch.rand(1, 1, 1, 3, 32, 48)
-    expected = Codecs(CODECS, None, torch.float32, 64).video(CPU).encode(video)
-    assert torch.equal(local.video(CPU).encode(video), expected)
-    assert torch.equal(local.text(CPU).encode(["x"]), Codecs(CODECS, None, torch.float32, 64).text(CPU).encode(["x"]))
+    packaged = Codecs(CODECS, None, torch.float32, 64)
+    assert torch.equal(local.video(CPU).encode(video), packaged.video(CPU).encode(video))
+    assert torch.equal(local.text(CPU).encode(["x"]), packaged.text(CPU).encode(["x"]))
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "./codecs", "wan", "a/b/c"])

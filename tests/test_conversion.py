@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -430,6 +431,41 @@ def test_tensors_that_share_or_skip_memory(tmp_path: Path) -> None:
     for name, tensor in module.items():
         if name.startswith("model."):
             assert same_bits(held["net." + from_official(name.removeprefix("model."))], tensor), name
+
+
+def test_weights_saved_on_a_gpu_and_the_state_of_a_training(tmp_path: Path) -> None:
+    """Parameters on `cuda:0`, and tensors beside the weights: explained, not taken along."""
+    module = {name: torch.nn.Parameter(tensor) for name, tensor in released().items()}
+    source = write_release(tmp_path / "gpu", module, optimizer={"state": [torch.zeros(3, dtype=torch.int64)]})
+    saved = zipfile.ZipFile(source / PLACE)
+    (tmp_path / "copy").mkdir()
+    shutil.copytree(source, tmp_path / "copy", dirs_exist_ok=True)
+    with zipfile.ZipFile(tmp_path / "copy" / PLACE, "w") as moved:
+        for record in saved.infolist():
+            if not record.filename.endswith((".format_version", ".storage_alignment")):
+                there = b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:0"
+                content = saved.read(record)
+                pickled = record.filename.endswith("data.pkl")
+                moved.writestr(record.filename, content.replace(*there) if pickled else content)
+    assert convert("convert-official", tmp_path / "copy", "--out", tmp_path / "ours") == 0
+    dropped = {entry["source"]: entry["why"] for entry in account(tmp_path / "ours")}
+    assert dropped["optimizer.state.0"] == "state of the training, not of the model"
+    for name, tensor in module.items():
+        if name.startswith("model."):
+            ours = weights(tmp_path / "ours")["net." + from_official(name.removeprefix("model."))]
+            assert same_bits(ours, tensor.data), name
+
+
+def test_fewer_views_are_the_first_cameras(tmp_path: Path) -> None:
+    assert convert("convert-official", RELEASE, "--out", tmp_path / "ours", "--views", 2) == 0
+    policy = load(tmp_path / "ours")
+    assert policy.config.cameras == ["observation.images.head_camera", "observation.images.left_camera"]
+    assert policy.net.view_embedding.weight.shape == (2, 48)
+    options = ["--cameras", "base", "wrist"]
+    assert convert("convert-official", RELEASE, "--out", tmp_path / "named", *options) == 0
+    config = PreTrainedConfig.from_pretrained(tmp_path / "named")
+    assert config.cameras == ["observation.images.base", "observation.images.wrist"]
+    assert config.max_views == 3
 
 
 @pytest.mark.parametrize(

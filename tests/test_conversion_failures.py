@@ -1,4 +1,4 @@
-"""What goes wrong with 39 GB: bad files, full disks, kills, little memory. Nothing half-done may look finished."""
+"""What goes wrong with 39 GB: bad files, full disks, kills, little memory. Nothing half-done looks done."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import errno
 import json
 import os
 import pickle
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import forked
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -29,11 +33,13 @@ from toy_weights import (
     write_release,
 )
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+
+import synthetic_release
+
 from lerobot_xwam.model.sizes import TransformerSizes
 from lerobot_xwam.weights import output_folder, streaming
 from lerobot_xwam.weights.official_layout import PLACE
-
-ROOT = Path(__file__).parents[1]
 
 
 def refused(capsys: pytest.CaptureFixture, *arguments: Any) -> str:
@@ -123,29 +129,25 @@ def test_other_files_than_checkpoints(tmp_path: Path, capsys) -> None:
 
 
 def test_unexplained_tensors_are_named(tmp_path: Path, capsys) -> None:
-    strangers = [
-        "ema.patch_embedding.weight",
-        "model.blocks.0.self_attn.gate.weight",
-        "model.blocks.6.norm3.bias",
-    ]
+    strangers = ["ema.patch_embedding.weight", "model.blocks.0.self_attn.gate.weight"]
+    strangers += ["model.blocks.0.norm3.scale", "model.blocks.0.self_attn.norm_q.bias"]
     for name in (*strangers, "vae.model.encoder.extra.weight", "text_encoder.model.lm_head.weight"):
         error = refused_release(capsys, tmp_path / name, released() | {name: torch.zeros(3)})
-        assert name in error or "are missing" in error
+        assert name in error and "no known reason to be left out" in error
 
 
 def test_missing_and_misshapen_weights_are_named(tmp_path: Path, capsys) -> None:
     name = "model.blocks.2.cross_attn.norm_q.weight"
     module = released()
     del module[name]
-    assert f"1 weights are missing: {name.removeprefix('model.').split('.')[0]}" in refused_release(
-        capsys, tmp_path / "missing", module
-    )
+    assert f"1 missing: {name}." in refused_release(capsys, tmp_path / "missing", module)
     module[name] = torch.zeros(7)
     error = refused_release(capsys, tmp_path / "wrong", module)
     assert f"{name} [7] instead of [48]" in error
-    # ZeRO-3 leaves empty shards behind
+    lonely = released() | {"model.blocks.6.norm3.bias": torch.zeros(48)}
+    assert "model.blocks.6.modulation" in refused_release(capsys, tmp_path / "lonely", lonely)
     empty = {name: torch.zeros(0) for name in released()}
-    assert "bad" in refused_release(capsys, tmp_path / "empty", empty)
+    assert "partitioned" in refused_release(capsys, tmp_path / "empty", empty)
 
 
 def test_strange_dtypes_are_named(tmp_path: Path, capsys) -> None:
@@ -158,7 +160,7 @@ def test_numbers_too_large_for_half(tmp_path: Path, capsys) -> None:
     weights = wan_weights()
     weights["blocks.0.ffn.0.weight"][3, 4] = 1e6
     source = write_original_wan(tmp_path / "wan", weights)
-    options = ["--dtype", "float16", "--out", tmp_path / "out"]
+    options = ["--dtype", "float16", "--depth-blocks", 2, "--out", tmp_path / "out"]
     assert "values up to 1e+06, more than torch.float16" in refused(capsys, "convert-wan", source, *options)
 
 
@@ -244,9 +246,10 @@ def test_options_that_cannot_be_met(tmp_path: Path, capsys) -> None:
     config = tmp_path / "config.yaml"
     text = (RELEASE / "config.yaml").read_text()
     config.write_text(text.replace("RoboTwin", "Kitchen"))
-    assert "Name them with --cameras, up to 3" in error("--config", config)
-    config.write_text(text.replace("q99:", "q98:"))
-    assert "has no section 'q99'" in error("--config", config, "--cameras", "a")
+    wan = ["--wan-config", RELEASE / "wan_config.json"]
+    assert "Name them with --cameras, up to 3" in error("--config", config, *wan)
+    config.write_text(text.replace("q99:", "q98:"))  # the cameras are known, the statistics are not
+    assert "has no section 'q99'" in error("--config", config, *wan)
     config.write_text("- a list")
     assert "a mapping of settings is wanted" in error("--config", config)
     config.write_text("a: [")
@@ -287,42 +290,39 @@ def test_an_existing_folder_is_not_touched(tmp_path: Path, capsys) -> None:
     assert not list((tmp_path / "out").iterdir())
 
 
-KILLED = """
-import sys, time
-from pathlib import Path
-from lerobot_xwam.cli.main import main
-from lerobot_xwam.weights import streaming
-right = streaming._checked
-def slow(tensor):
-    for piece in right(tensor):
-        yield piece
-        print("wrote", flush=True)
-        time.sleep(0.02)
-streaming._checked = slow
-sys.exit(main(sys.argv[1:]))
-"""
+def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path: Path, monkeypatch, caplog) -> None:
+    out, partial = tmp_path / "out", tmp_path / ".out.partial"
+    right = streaming._checked
 
+    def slow(tensor: Any) -> Any:
+        for piece in right(tensor):
+            yield piece
+            time.sleep(0.05)
 
-def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path: Path, caplog) -> None:
-    out = tmp_path / "out"
-    command = [sys.executable, "-c", KILLED, "convert-official", str(RELEASE), "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    with monkeypatch.context() as patch:
+        patch.setattr(streaming, "_checked", slow)
+        process = forked.start(
+            lambda: convert("convert-official", RELEASE, "--out", out), tmp_path / "output"
+        )
     try:
-        for _ in range(20):
-            assert process.stdout.readline() == "wrote\n"
-        assert not out.exists()
+        until(lambda: (partial / "model.safetensors").exists())
         assert convert("convert-official", RELEASE, "--out", out) == 1, "the other run holds the place"
-        assert not out.exists()
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    partial = tmp_path / ".out.partial"
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
     assert (partial / "model.safetensors").exists() and not (partial / "config.json").exists()
     assert not out.exists()
     assert convert("convert-official", RELEASE, "--out", out) == 0
     assert "was left by a run that was stopped" in caplog.text
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "output"]
     assert len(load_file(out / "model.safetensors")) == 278
+
+
+def until(happens: Callable[[], bool], seconds: float = 60) -> None:
+    start = time.monotonic()
+    while not happens():
+        assert time.monotonic() - start < seconds
+        time.sleep(0.01)
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
@@ -358,61 +358,49 @@ def test_a_disk_that_fills_up_meanwhile(tmp_path: Path, monkeypatch, capsys) -> 
     assert "the disk of" in error and "is full; nothing was left there" in error
 
 
-SMALL_DISK = """
-import sys
-from pathlib import Path
-from types import SimpleNamespace
-from lerobot_xwam.cli.main import main
-from lerobot_xwam.weights import output_folder
-source, disk = sys.argv[1:]
-command = ["convert-official", source, "--out", disk + "/out"]
-assert main(command) == 1
-output_folder.shutil = SimpleNamespace(
-    rmtree=output_folder.shutil.rmtree, disk_usage=lambda _: SimpleNamespace(free=2**40)
-)
-assert main(command) == 1
-print("left:", list(Path(disk).iterdir()))
-"""
-
-
-def test_a_small_disk_for_real(tmp_path: Path) -> None:
+def test_a_small_disk_for_real(tmp_path: Path, monkeypatch) -> None:
     """A file system of 300 kB, mounted for one process alone."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = f"mount -t tmpfs -o size=300k tmpfs {disk}"
-    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True).returncode:
+
+    def twice() -> int:
+        if not mount_small_disk(disk):
+            return CANNOT_MOUNT
+        command = ("convert-official", RELEASE, "--out", disk / "out")
+        assert convert(*command) == 1
+        monkeypatch.setattr(output_folder.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**40))
+        assert convert(*command) == 1
+        print("left:", list(disk.iterdir()))
+        return 0
+
+    ended = forked.run(twice, tmp_path / "output")
+    if ended.code == CANNOT_MOUNT:
         pytest.skip("this machine lets us mount nothing")
-    run = [sys.executable, "-c", SMALL_DISK, str(RELEASE), str(disk)]
-    script = f'{mount} && exec "$@"'
-    result = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script, "-", *run], capture_output=True, text=True, cwd=ROOT
-    )
-    assert result.returncode == 0, result.stderr
-    assert "GB are needed" in result.stderr and "is full; nothing was left there" in result.stderr
-    assert "left: []" in result.stdout
+    assert ended.code == 0, ended.output
+    assert "GB are needed" in ended.output and "is full; nothing was left there" in ended.output
+    assert "left: []" in ended.output
+
+
+CANNOT_MOUNT = 77
+
+
+def mount_small_disk(place: Path) -> bool:
+    """In name spaces of this process's own, which end with it."""
+    user, group = os.getuid(), os.getgid()
+    try:
+        os.unshare(os.CLONE_NEWNS if user == 0 else os.CLONE_NEWNS | os.CLONE_NEWUSER)
+        if user:
+            Path("/proc/self/setgroups").write_text("deny")
+            Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+            Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+    except (OSError, AttributeError):
+        return False
+    private = ["mount", "--make-rprivate", "/"]
+    small = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(place)]
+    return all(subprocess.run(command, capture_output=True).returncode == 0 for command in (private, small))
 
 
 # --- Memory ---
-
-LIMITED = """
-import resource, sys
-import torch
-from lerobot_xwam.cli.main import main
-source, warm_up, out, allowance = sys.argv[1:]
-assert main(["convert-official", warm_up, "--out", out + "/small"]) == 0  # all that is imported is imported
-with open("/proc/self/status") as file:
-    held = next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmSize"))
-limit = held + int(allowance)
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-try:
-    torch.load(source, weights_only=True)
-    print("the limit limits nothing")
-except (MemoryError, RuntimeError) as error:
-    print("all at once: no")
-assert main(["convert-official", source, "--config", warm_up + "/config.yaml", "--out", out + "/large"]) == 0
-assert main(["convert-official", out + "/large", "--out", out + "/back", "--to-official"]) == 0
-print("piece by piece: yes")
-"""
 
 MB = 2**20
 
@@ -420,24 +408,36 @@ MB = 2**20
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the address space as Linux does")
 @pytest.mark.parametrize(
     ("blocks", "allowance"),
-    [(4, 150 * MB), pytest.param(18, 600 * MB, marks=pytest.mark.slow)],
-    ids=["400 MB in 150", "1.6 GB in 600"],
+    [(3, 150 * MB), pytest.param(18, 600 * MB, marks=pytest.mark.slow)],
+    ids=["350 MB in 150", "1.6 GB in 600"],
 )
 def test_memory_is_that_of_a_piece_not_of_the_file(blocks: int, allowance: int, tmp_path: Path) -> None:
-    sys.path.insert(0, str(ROOT / "scripts"))
-    import synthetic_release
-
     sizes = TransformerSizes(dim=1536, heads=12, ffn_dim=6144, blocks=blocks, depth_blocks=2, text_dim=64)
-    source = synthetic_release.write_release(tmp_path / "large", sizes, (RELEASE / "config.yaml").read_text())
-    assert source.stat().st_size > 2.5 * allowance
-    (tmp_path / "out").mkdir()
-    command = [sys.executable, "-c", LIMITED, source, RELEASE, tmp_path / "out", allowance]
-    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=ROOT)
-    assert result.returncode == 0, result.stderr
-    assert "all at once: no" in result.stdout and "piece by piece: yes" in result.stdout
-    for there, back in zip(
-        sorted(torch.load(source, weights_only=True, mmap=True)["module"].items()),
-        sorted(torch.load(tmp_path / "out/back" / PLACE, weights_only=True, mmap=True)["module"].items()),
-        strict=True,
-    ):
-        assert there[0] == back[0] and torch.equal(there[1], back[1]), there[0]
+    config = RELEASE / "config.yaml"
+    source = synthetic_release.write_release(tmp_path / "large", sizes, config.read_text())
+    assert source.stat().st_size > 2 * allowance
+    ours, back = tmp_path / "ours", tmp_path / "back"
+
+    def limited() -> None:
+        # What is imported on the way is no memory of the conversion.
+        assert convert("convert-official", RELEASE, "--out", tmp_path / "small") == 0
+        limit = address_space() + allowance
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        with pytest.raises((MemoryError, RuntimeError)):
+            torch.load(source, weights_only=True)
+        assert convert("convert-official", source, "--config", config, "--out", ours) == 0
+        assert convert("convert-official", ours, "--to-official", "--out", back) == 0
+
+    ended = forked.run(limited, tmp_path / "output")
+    assert ended.code == 0, ended.output
+    there, again = (
+        torch.load(path, weights_only=True, mmap=True)["module"] for path in (source, back / PLACE)
+    )
+    assert there.keys() == again.keys()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in there.items())
+
+
+def address_space() -> int:
+    """Bytes of it that this process has now."""
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmSize"))

@@ -109,9 +109,8 @@ def test_resume(one_camera: Path, tmp_path: Path) -> None:
         "--resume=true",
         f"--output_dir={tmp_path / 'resumed'}",
     )
-    first, second = (
-        XWAMPolicy.from_pretrained(checkpoint(run, 3)).state_dict() for run in (one_camera, tmp_path / "resumed")
-    )
+    runs = (one_camera, tmp_path / "resumed")
+    first, second = (XWAMPolicy.from_pretrained(checkpoint(run, 3)).state_dict() for run in runs)
     assert all(first[name].equal(second[name]) for name in first)
 
 
@@ -201,7 +200,7 @@ def test_help_lists_the_policys_options(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_rollout_on_a_robot(one_camera: Path, tmp_path: Path) -> None:
-    """lerobot-rollout drives a robot (of the tabletop world) with the trained policy, one chunk after another."""
+    """lerobot-rollout drives a robot (of the tabletop world) with the trained policy, chunk after chunk."""
     journal = tmp_path / "actions.jsonl"
     tests = Path(__file__).parent
     printed = lerobot(
@@ -223,11 +222,6 @@ def test_rollout_on_a_robot(one_camera: Path, tmp_path: Path) -> None:
     assert "Rollout finished" in printed
     actions = [json.loads(line) for line in journal.read_text().splitlines()]
     assert len(actions) >= 4
-    assert set(actions[0]) == {*policy_action_names()}
-    low, high = (metadata(ONE_CAMERA).stats["action"][name] for name in ("min", "max"))
+    assert list(actions[0]) == metadata(ONE_CAMERA).features["action"]["names"]
     assert any(a != actions[0] for a in actions)
     assert all(np.isfinite(list(action.values())).all() for action in actions)
-
-
-def policy_action_names() -> list[str]:
-    return metadata(ONE_CAMERA).features["action"]["names"]

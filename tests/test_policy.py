@@ -173,6 +173,20 @@ def test_text_dropout_replaces_the_instruction() -> None:
     assert asked == [["", ""], ["lift the cube"] * 2]
 
 
+def test_the_instruction_may_be_a_default() -> None:
+    """Also with a checkpoint's saved processors: `--policy.path=... --policy.default_task=...`."""
+    config = small_config()
+    policy, frames = XWAMPolicy(config).eval(), random_frames(config)
+    asked: list[list[str]] = []
+    policy._encode_text = lambda tasks, encode=policy._encode_text: asked.append(tasks) or encode(tasks)
+    frames["task"] = ["", "sort"]
+    batch = pack(config, frames)
+    config.default_task = "tidy up"
+    policy(batch)
+    policy.predict_action_chunk(batch)
+    assert asked == [["tidy up", "sort"]] * 2
+
+
 # --- depth ---
 
 
@@ -297,7 +311,7 @@ def test_a_prompt_is_read_once_for_many_chunks() -> None:
     config = small_config()
     policy, batch = wake_up(XWAMPolicy(config)).eval(), acting(config)
     read: list[int] = []
-    policy.net.read_text = lambda context, f=policy.net.read_text: read.append(1) or f(context)
+    policy.net.read_text = lambda *args, f=policy.net.read_text, **kw: read.append(1) or f(*args, **kw)
     for _ in range(3):
         policy.predict_action_chunk(batch)
     assert len(read) == 1
@@ -353,7 +367,7 @@ def test_unpacked_batches_are_refused(rgbd: Toy) -> None:
 
 
 def test_bfloat16_is_switched_on_inside_the_policy() -> None:
-    """Loss close to float32, weights stay float32, and no autocast is needed around it, as in lerobot-eval."""
+    """Loss close to float32, weights stay float32, and nobody has to autocast: lerobot-eval does not."""
     config = small_config(inference_seed=1)
     policy, batch = wake_up(XWAMPolicy(config)).eval(), packed_batch(config)
     half = XWAMPolicy(small_config(inference_seed=1, dtype="bfloat16")).eval()
@@ -473,10 +487,12 @@ def test_model_card_names_its_base() -> None:
 
 
 def test_resumed_training_is_the_same_training(tmp_path: Path) -> None:
-    """40 steps straight, and 20 more from the checkpoint in their middle: same losses and weights, to the bit."""
+    """40 steps straight, or 20 and 20 more from the checkpoint: same losses and weights, to the bit."""
     fast = policy_options(optimizer_lr=1e-3, scheduler_warmup_steps=5)
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
-    options = train_options(ONE_CAMERA, straight, "--steps=40", "--save_freq=20", "--batch_size=4", policy=fast)
+    options = train_options(
+        ONE_CAMERA, straight, "--steps=40", "--save_freq=20", "--batch_size=4", policy=fast
+    )
     losses = train_here(*options)
     again = train_here(
         f"--config_path={checkpoint(straight, 20) / 'train_config.json'}",

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from commands import checkpoint, policy_options, train_here, train_options
+from commands import checkpoint, train_here, train_options
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lerobot.policies.factory import make_pre_post_processors
 from safetensors.torch import load_file
+from torch import Tensor
 from toys import (
     ONE_CAMERA,
     OTHER_SCENES,
@@ -28,7 +29,6 @@ from toys import (
     random_frames,
     small_config,
 )
-from torch import Tensor
 
 from lerobot_xwam import XWAMConfig
 from lerobot_xwam.codecs.depth import DepthCodec, to_metres
@@ -219,7 +219,14 @@ def test_statistics_survive_fine_tuning_on_another_dataset(tmp_path: Path) -> No
 
 EE_STATE = ["x", "y", "z", "qw", "qx", "qy", "qz", "gripper"]
 EE_ACTION = ["dx", "dy", "dz", "drx", "dry", "drz", "gripper"]
-SO101 = ["shoulder_pan.pos", "shoulder_lift.pos", "elbow_flex.pos", "wrist_flex.pos", "wrist_roll.pos", "gripper.pos"]
+SO101 = [
+    "shoulder_pan.pos",
+    "shoulder_lift.pos",
+    "elbow_flex.pos",
+    "wrist_flex.pos",
+    "wrist_roll.pos",
+    "gripper.pos",
+]
 
 
 @pytest.mark.parametrize(
@@ -256,9 +263,7 @@ def test_feature_names_in_all_of_lerobots_spellings() -> None:
 @pytest.mark.parametrize(
     ("world", "interface"), [(ONE_CAMERA, "native"), (THREE_CAMERAS, "ee"), (TWO_ARMS, "ee")]
 )
-def test_interface_is_chosen_and_said(
-    world: World, interface: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_interface_is_chosen_and_said(world: World, interface: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="lerobot_xwam"):
         toy = make_toy(world)
     assert toy.policy.config.interface == interface
@@ -418,16 +423,19 @@ def test_cameras_can_be_renamed_as_lerobot_does(tmp_path: Path) -> None:
         preprocessor_overrides={"rename_observations_processor": {"rename_map": rename}},
     )
     frames = random_frames(config)
-    renamed = {{"observation.images.front": "observation.images.cam0"}.get(k, k): v for k, v in frames.items()}
+    renamed = {
+        {"observation.images.front": "observation.images.cam0"}.get(k, k): v for k, v in frames.items()
+    }
     assert torch.equal(renaming(renamed)[packed.VIDEO], pre(frames)[packed.VIDEO])
 
 
-def test_the_instruction_may_be_a_default() -> None:
-    config = small_config(default_task="tidy up")
+def test_one_instruction_for_all_or_one_each() -> None:
+    config = small_config()
     frames = random_frames(config)
-    del frames["task"]
-    assert pack(config, frames)[packed.TASK] == ["tidy up"] * 2
-    assert pack(config, {**frames, "task": ["", "sort"]})[packed.TASK] == ["tidy up", "sort"]
+    assert pack(config, {**frames, "task": "sort"})[packed.TASK] == ["sort", "sort"]
+    assert pack(config, {**frames, "task": ["a", "b"]})[packed.TASK] == ["a", "b"]
+    with pytest.raises(ValueError, match="3 instructions for a batch of 2"):
+        pack(config, {**frames, "task": ["a", "b", "c"]})
 
 
 def test_depth_is_ignored_when_acting() -> None:

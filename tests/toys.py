@@ -39,8 +39,6 @@ SMALL: dict[str, Any] = {
     "video_steps": 3,
     "action_steps": 2,
 }
-if "XWAM_DEV_CODECS" in os.environ:  # DEV ONLY, REMOVE
-    SMALL["codecs"] = os.environ["XWAM_DEV_CODECS"]
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ class Toy:
         return self.pre(self.raw(indices))
 
     def observation(self, index: int = 0) -> dict[str, Any]:
-        """What the robot saw at this frame, as it comes to the preprocessor when acting: no time axis, no action."""
+        """What the robot saw at this frame, as it comes when acting: no time axis, no action."""
         return first_frame(self.dataset[index])
 
 

@@ -50,7 +50,8 @@ def to_metres(depth: Tensor, unit: str, key: str) -> Tensor:
         other = "m" if unit == "mm" else "mm"
         raise ValueError(
             f"{key}: median depth {median:.4g} m when read as {unit!r}; that is outside 0.02..100 m. "
-            f"If its unit is {other!r}, set --policy.depth_unit={other}"
+            f"If its unit is {other!r}, set --policy.depth_unit={other} (with --policy.path, which keeps its "
+            f"unit: --dataset.depth_output_unit={unit})"
         )
     return metres
 

@@ -44,8 +44,8 @@ def refuse_what_cannot_load(source: str, revision: str | None) -> None:
     cached = [try_to_load_from_cache(path, name, revision=revision) for name in SMALL_FILES]
     if not all(isinstance(file, str) for file in cached):
         raise FileNotFoundError(
-            f"codecs {path!r}: not in the Hugging Face cache, and HF_HUB_OFFLINE forbids to download it. "
-            f"Go online once, or give a local copy with --policy.codecs=FOLDER (subfolders {', '.join(PARTS)})"
+            f"codecs {path!r}: not in the Hugging Face cache, and HF_HUB_OFFLINE forbids to download it. Go "
+            f"online once, or give a local copy with --policy.codecs=FOLDER (subfolders {', '.join(PARTS)})"
         )
 
 

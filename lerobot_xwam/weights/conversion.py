@@ -96,14 +96,15 @@ def leaves(tree: Any, name: str = "") -> dict[str, Any]:
     """The tensors of a nested checkpoint, whether `Stored` or `Outgoing`, by their paths in it."""
     if isinstance(tree, Stored | Outgoing):
         return {name: tree}
+    inside: dict[Any, Any] = {}
     if isinstance(tree, dict):
-        inside = tree.items()
+        inside = tree
     elif isinstance(tree, list | tuple):
-        inside = enumerate(tree)
-    else:
-        return {}
+        inside = dict(enumerate(tree))
     prefix = f"{name}." if name else ""
-    return {path: leaf for key, value in inside for path, leaf in leaves(value, f"{prefix}{key}").items()}
+    return {
+        path: leaf for key, value in inside.items() for path, leaf in leaves(value, f"{prefix}{key}").items()
+    }
 
 
 def wanted_shapes(sizes: TransformerSizes) -> Shapes:

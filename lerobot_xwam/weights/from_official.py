@@ -17,12 +17,13 @@ from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 from ..configuration_xwam import XWAMConfig
 from ..model.sizes import TransformerSizes
 from .account import Account
-from .conversion import Conversion, refuse_misfits, wanted_shapes
+from .conversion import Conversion, leaves, refuse_misfits, wanted_shapes
 from .from_wan import base_config
 from .frozen import explain_frozen
+from .keys import to_official
 from .network_sizes import WAN_HEAD, config_fields, count, trunk_sizes
 from .official_config import guess_cameras, read_config, settings_of, statistics_of
-from .official_layout import Official
+from .official_layout import MODEL, Official
 from .outgoing import Outgoing, carried, fitted
 from .wan_config import find_wan_config
 
@@ -51,7 +52,9 @@ def plan_from_official(
     config = read_config(config_path)
     account = Account(f"{official.path} -> LeRobot")
     sizes = official_sizes(official, config_path, config, wan_config, account)
-    refuse_misfits(official.path, wanted_shapes(sizes), official.network, official.theirs)
+    refuse_misfits(
+        official.path, wanted_shapes(sizes), official.network, lambda name: MODEL + to_official(name)
+    )
     target = replace(
         sizes,
         depth_blocks=sizes.depth_blocks if wishes.depth else 0,
@@ -64,6 +67,8 @@ def plan_from_official(
     )
     for name, stored in official.frozen.items():
         account.drop(name, stored, "frozen encoders are not part of a policy: --policy.codecs, --codecs-out")
+    for name, stored in leaves(official.besides).items():
+        account.drop(name, stored, "state of the training, not of the model")
     conversion.texts[ORIGINAL_CONFIG] = config_path.read_text(encoding="utf-8")
     if target.state_dim < EE_STATE or target.action_dim < EE_ACTION:
         conversion.config = base_config(target, **_chosen(settings_of(config_path, config), wishes))

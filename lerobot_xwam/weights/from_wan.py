@@ -25,7 +25,7 @@ from .conversion import (
     refuse_unexplained,
     wanted_shapes,
 )
-from .keys import from_diffusers, from_official, to_diffusers
+from .keys import from_diffusers, from_official, to_diffusers, to_official
 from .network_sizes import config_fields, trunk_sizes
 from .outgoing import carried, fresh
 from .safetensors_index import read_folder
@@ -49,17 +49,20 @@ class _Layout:
 
     class_name: str
     rename: Callable[[str], str]  # theirs -> ours
+    name: Callable[[str], str | None]  # ours -> theirs
     sizes: dict[str, str]  # ours -> theirs
 
 
 _DIFFUSERS = _Layout(
     "WanTransformer3DModel",
     from_diffusers,
+    to_diffusers,
     {"ffn_dim": "ffn_dim", "blocks": "num_layers", "channels": "in_channels", "time_dim": "freq_dim"},
 )
 _ORIGINAL = _Layout(
     "WanModel",
     from_official,
+    to_official,
     {
         "dim": "dim",
         "ffn_dim": "ffn_dim",
@@ -107,7 +110,7 @@ def read_wan(source: Path) -> WanWeights:
     sizes = trunk_sizes(folder, tensors, described.heads)
     _compare_sizes(folder, layout, sizes, config)
     wan_only = wanted_shapes(TransformerSizes(**sizes, depth_blocks=0))
-    refuse_misfits(folder, {n: s for n, s in wan_only.items() if to_diffusers(n)}, tensors, theirs)
+    refuse_misfits(folder, {n: s for n, s in wan_only.items() if to_diffusers(n)}, tensors, layout.name)
     return WanWeights(
         folder,
         layout.class_name,

@@ -74,7 +74,7 @@ def plan_codecs(official: Official, tokenizer: Path | None) -> Conversion:
     )
 
 
-def frozen_from_codecs(folder: Path, dtype: torch.dtype | None, account: Account) -> list[Outgoing]:
+def frozen_from_codecs(folder: Path, account: Account) -> list[Outgoing]:
     """A codecs folder's VAE and text encoder under the release's names."""
     config = _config(folder / "vae" / "config.json")
     vae = read_folder(folder / "vae", VAE_STEM)
@@ -97,10 +97,10 @@ def frozen_from_codecs(folder: Path, dtype: torch.dtype | None, account: Account
     outgoing = []
     for prefix, held, table in ((VAE, vae, tables[0]), (TEXT, text, tables[1])):
         for name, stored in held.items():
-            tensor = carried(prefix + rename(name, table), stored, dtype)
+            tensor = carried(prefix + rename(name, table), stored)
             account.keep(tensor, name, "frozen encoders, from the codecs folder")
             outgoing.append(tensor)
-    like = dtype or next(iter(vae.values())).dtype
+    like = next(iter(vae.values())).dtype
     for name, values in norms.items():
         tensor = computed(name, like, (len(values),), partial(torch.tensor, values))
         account.new(tensor, "from vae/config.json")

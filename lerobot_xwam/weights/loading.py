@@ -27,7 +27,7 @@ def find_weights(source: str, revision: str | None = None, **hub: Any) -> Path:
         return path
     if source.startswith((".", "/", "~")) or source.count("/") != 1:
         raise FileNotFoundError(
-            f"weights {source!r}: no such folder (seen from {Path.cwd()}), and no Hub id like NAME/REPO either"
+            f"weights {source!r}: no such folder (seen from {Path.cwd()}), and no Hub id like NAME/REPO"
         )
     return Path(hf_hub_download(repo_id=source, filename=SAFETENSORS_SINGLE_FILE, revision=revision, **hub))
 

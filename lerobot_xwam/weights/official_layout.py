@@ -80,6 +80,11 @@ def read_official(path: Path) -> Official:
             f"{path}: has no dict of tensors under 'module', as DeepSpeed writes it (it has {keys})"
         )
     refuse_strange_dtypes(path, module)
+    if module and not any(stored.nbytes for stored in module.values()):
+        raise ValueError(
+            f"{path}: all its tensors are empty: ZeRO stage 3 left them partitioned over other files. "
+            "Join them with DeepSpeed's zero_to_fp32.py first"
+        )
     network, theirs, frozen, unknown = {}, {}, {}, []
     for name, stored in module.items():
         if name.startswith(MODEL):

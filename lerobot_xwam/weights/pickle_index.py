@@ -27,7 +27,8 @@ def read_checkpoint(path: Path) -> Any:
     records = _records(path)
     try:
         with FakeTensorMode():
-            tree = torch.load(path, weights_only=True)
+            # Weights may have been saved from a GPU that is not here.
+            tree = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(_refusal(path, error)) from error
     except (RuntimeError, EOFError, KeyError, AttributeError, TypeError, AssertionError) as error:

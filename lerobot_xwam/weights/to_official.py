@@ -41,18 +41,19 @@ class FrozenParts:
 def plan_to_official(
     source: Path, frozen: FrozenParts, *, config_path: Path | None = None, dtype: torch.dtype | None = None
 ) -> Conversion:
+    """`dtype` is the network's; None keeps each tensor's own. The frozen parts always keep theirs."""
     if frozen.release is not None and frozen.codecs is not None:
         raise ValueError("VAE and text encoder: give the release or a codecs folder, not both")
     ours = read_lerobot_folder(source)
     account = Account(f"{source} -> official layout")
     sizes = _sizes(ours)
-    refuse_misfits(source, wanted_shapes(sizes), ours.network, {name: PREFIX + name for name in ours.network})
+    refuse_misfits(source, wanted_shapes(sizes), ours.network, lambda name: PREFIX + name)
     module: dict[str, Outgoing] = {}
     for name, stored in ours.network.items():
         tensor = carried(MODEL + to_official(name), stored, dtype)
         account.keep(tensor, PREFIX + name, "the network")
         module[tensor.name] = tensor
-    module |= {tensor.name: tensor for tensor in _frozen(frozen, dtype, account)}
+    module |= {tensor.name: tensor for tensor in _frozen(frozen, account)}
     besides = {} if frozen.release is None else _plain_entries(frozen.release.besides)
     return Conversion(
         account,
@@ -81,9 +82,9 @@ def _sizes(ours: LeRobotFolder) -> TransformerSizes:
     )
 
 
-def _frozen(frozen: FrozenParts, dtype: torch.dtype | None, account: Account) -> list[Outgoing]:
+def _frozen(frozen: FrozenParts, account: Account) -> list[Outgoing]:
     if frozen.codecs is not None:
-        return frozen_from_codecs(frozen.codecs, dtype, account)
+        return frozen_from_codecs(frozen.codecs, account)
     if frozen.release is None:
         account.notes.append(
             "VAE and text encoder are not in the file: give --frozen-from RELEASE or --codecs FOLDER for a "
@@ -92,7 +93,7 @@ def _frozen(frozen: FrozenParts, dtype: torch.dtype | None, account: Account) ->
         return []
     outgoing = []
     for name, stored in frozen.release.frozen.items():
-        tensor = carried(name, stored, dtype)
+        tensor = carried(name, stored)
         account.keep(tensor, name, f"frozen encoders, from {frozen.release.path.name}")
         outgoing.append(tensor)
     return outgoing

@@ -1,4 +1,4 @@
-"""A robot without hardware: the tabletop world's arm, moved by joint targets, behind LeRobot's Robot interface.
+"""A robot without hardware: the tabletop world's arm, moved by joint targets, as LeRobot's Robot.
 
 LeRobot finds it with `--robot.discover_packages_path=tabletop_robot --robot.type=tabletop_arm`.
 """
