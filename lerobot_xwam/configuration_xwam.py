@@ -209,6 +209,9 @@ class XWAMConfig(PreTrainedConfig):
         for name in ("clean_action_ratio", "text_dropout"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 raise ValueError(f"{name}={value} is a probability: use a value in [0, 1]")
+        for name, most in {"brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5}.items():
+            if not 0 <= (value := getattr(self, name)) <= most:
+                raise ValueError(f"{name}={value} must lie in [0, {most}]; 0 switches it off")
         if self.interface == "ee" and (self.state_width < 16 or self.action_width < 14):
             raise ValueError(
                 f"interface='ee' needs state_width >= 16 and action_width >= 14, "

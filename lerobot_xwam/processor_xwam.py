@@ -98,7 +98,7 @@ class XWAMPackStep(ProcessorStep):
                 f"{self.cameras}. Rename with --rename_map or train with the cameras you have"
             )
         for key in images:
-            if key not in known and not key.endswith("_is_pad") and observation[key].shape[-3] == 3:
+            if key not in known and not key.endswith("_is_pad") and observation[key].shape[-3:-2] == (3,):
                 raise ValueError(
                     f"{key}: camera is not known to this policy, which sees {self.cameras}. "
                     "Take it out of the robot, env or dataset, or train with it (--policy.base_weights)"

@@ -13,6 +13,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -75,18 +77,32 @@ def checkpoint(output: Path, step: int) -> Path:
 
 def train_here(*options: str) -> list[float]:
     """lerobot-train in this process. -> the loss of every step, exactly"""
+    losses: list[float] = []
+    with _as_command("lerobot-train", *options):
+        _train(losses.append)
+    return losses
+
+
+def eval_here(*options: str) -> None:
+    """lerobot-eval in this process."""
+    from lerobot.scripts import lerobot_eval
+
+    with _as_command("lerobot-eval", *options):
+        lerobot_eval.main()
+
+
+@contextmanager
+def _as_command(name: str, *options: str) -> Iterator[None]:
     from accelerate.state import AcceleratorState
 
-    losses: list[float] = []
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:
-        with patch.object(sys, "argv", ["lerobot-train", *map(str, options)]):
-            _train(losses.append)
+        with patch.object(sys, "argv", [name, *map(str, options)]):
+            yield
     finally:
         root.handlers, root.level = handlers, level  # LeRobot takes the root logger for itself
         AcceleratorState._reset_state(reset_partial_state=True)
-    return losses
 
 
 def _train(report: Any) -> None:

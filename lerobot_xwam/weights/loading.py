@@ -1,18 +1,30 @@
-"""Reading weights exactly: no key may be missing, left over or of another shape without a word."""
+"""Reading weights exactly: no key may be missing, left over or of another shape without a word.
+
+A tensor goes from the file to its device in its dtype at once, piece by piece: the host never holds a second
+copy of the weights, and of what is not wanted nothing is read. Pieces are read, not mapped: a mapping would
+count as memory, and would break if the file were replaced while the policy lives.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from tqdm import tqdm
+
+from .safetensors_index import read_file
+from .stored import Stored
 
 REPORTED = 8  # names per kind in an error message
+LONG = 2**30  # bytes that take long enough to show a progress bar
+
+logger = logging.getLogger(__name__)
 
 
 def find_weights(source: str, revision: str | None = None, **hub: Any) -> Path:
@@ -32,46 +44,67 @@ def find_weights(source: str, revision: str | None = None, **hub: Any) -> Path:
     return Path(hf_hub_download(repo_id=source, filename=SAFETENSORS_SINGLE_FILE, revision=revision, **hub))
 
 
-def load_exactly(module: nn.Module, path: Path, *, may_be_new: Iterable[str] = ()) -> list[str]:
+def load_exactly(
+    module: nn.Module,
+    path: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    may_be_new: Iterable[str] = (),
+    may_stay: Iterable[str] = (),
+) -> list[str]:
     """Put the file's tensors in place of the module's parameters, which may live on the meta device.
 
-    Keys starting with one of `may_be_new` keep the module's own values if the file has none of that shape;
-    their names are returned. Everything else must match to the letter.
+    They arrive on `device`, in `dtype` (None: as they are stored). Keys starting with one of `may_be_new`
+    keep the module's own values if the file has none of that shape; their names are returned. Keys starting
+    with one of `may_stay` stay unread in the file if the module has no place for them. Everything else must
+    match to the letter.
     """
-    wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    held = _read_table(path)
+    stays = {name for name in held.keys() - wanted.keys() if name.startswith(tuple(may_stay))}
     optional = tuple(may_be_new)
+    wrong = {name for name in wanted.keys() & held.keys() if held[name].shape != wanted[name]}
+    new = sorted(name for name in (wanted.keys() - held.keys()) | wrong if name.startswith(optional))
+    kept = wanted.keys() - set(new)
+    _report(path, wanted, {n: t.shape for n, t in held.items() if n not in stays}, kept, wrong, optional)
+    if stays:
+        unread = sum(held[name].nbytes for name in stays)
+        logger.info(
+            "X-WAM: %d weights (%.2f GB) of %s are not wanted here and stay unread",
+            len(stays),
+            unread / 1e9,
+            path,
+        )
+    _fill(module, {name: stored for name, stored in held.items() if name in kept}, device, dtype)
+    return new
+
+
+def _read_table(path: Path) -> dict[str, Stored]:
     try:
-        with safe_open(path, framework="pt") as file:
-            held = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            wrong = {name for name in wanted.keys() & held.keys() if held[name] != tuple(wanted[name])}
-            new = sorted(name for name in (wanted.keys() - held.keys()) | wrong if name.startswith(optional))
-            kept = wanted.keys() - set(new)
-            _report(path, wanted, held, kept, wrong - set(new), optional)
-            tensors = {name: file.get_tensor(name) for name in kept}
-    except SafetensorError as error:
+        return read_file(path)
+    except ValueError as error:
         raise ValueError(
             f"{path}: no readable safetensors file ({error}); it is corrupt or was cut off. "
             "Download or save it again"
         ) from error
-    _assign(module, tensors)
-    return new
 
 
 def _report(
     path: Path,
-    wanted: dict[str, torch.Size],
-    held: dict[str, tuple[int, ...]],
+    wanted: Mapping[str, tuple[int, ...]],
+    held: Mapping[str, tuple[int, ...]],
     kept: set[str],
     wrong: set[str],
     optional: tuple[str, ...],
 ) -> None:
-    missing = sorted(kept - held.keys())
+    missing, misshapen = sorted(kept - held.keys()), sorted(wrong & kept)
     unexpected = sorted(
         name for name in held.keys() - wanted.keys() if not (optional and name.startswith(optional))
     )
-    if not (missing or unexpected or wrong):
+    if not (missing or unexpected or misshapen):
         return
-    shapes = [f"{name} {held[name]} instead of {tuple(wanted[name])}" for name in sorted(wrong)]
+    shapes = [f"{name} {held[name]} instead of {wanted[name]}" for name in misshapen]
     lines = [f"{path}: these weights do not fit the configuration (another preset or depth mode?)"]
     for kind, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)):
         if names:
@@ -81,8 +114,38 @@ def _report(
     raise ValueError("\n".join(lines))
 
 
-def _assign(module: nn.Module, tensors: dict[str, Tensor]) -> None:
-    trainable = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
-    module.load_state_dict(tensors, strict=False, assign=True)
-    for name, parameter in module.named_parameters():
-        parameter.requires_grad_(trainable[name])
+def _fill(
+    module: nn.Module,
+    stored: Mapping[str, Stored],
+    device: torch.device | str,
+    dtype: torch.dtype | None,
+) -> None:
+    """Read in the file's order; every tensor takes its place before the next one is read."""
+    places = _places(module)
+    nbytes = sum(tensor.nbytes for tensor in stored.values())
+    with tqdm(
+        total=nbytes, desc="loading weights", unit="B", unit_scale=True, leave=False, disable=nbytes < LONG
+    ) as bar:
+        for name, tensor in stored.items():
+            places[name](tensor.on(device, dtype))
+            bar.update(tensor.nbytes)
+
+
+def _places(module: nn.Module) -> dict[str, Callable[[Tensor], None]]:
+    """state_dict key -> what puts a tensor there."""
+
+    def place(owner: nn.Module, name: str, old: Tensor) -> Callable[[Tensor], None]:
+        def put(tensor: Tensor) -> None:
+            if isinstance(old, nn.Parameter):
+                owner.register_parameter(name, nn.Parameter(tensor, requires_grad=old.requires_grad))
+            else:
+                owner.register_buffer(name, tensor)
+
+        return put
+
+    places = {}
+    for prefix, owner in module.named_modules():
+        dot = f"{prefix}." if prefix else ""
+        for name, old in [*owner.named_parameters(recurse=False), *owner.named_buffers(recurse=False)]:
+            places[dot + name] = place(owner, name, old)
+    return places

@@ -49,6 +49,16 @@ class Stored:
         elif self.nbytes:
             yield bytes_of(self.read())
 
+    def on(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Tensor:
+        """The whole tensor on a device and in a dtype; the host holds one piece of it at a time."""
+        target = torch.empty(self.shape, dtype=dtype or self.dtype, device=device)
+        flat, start = target.view(-1), 0
+        for piece in self.pieces():
+            values = torch.frombuffer(piece, dtype=self.dtype)
+            flat[start : start + len(values)].copy_(values)
+            start += len(values)
+        return target
+
     def read(self) -> Tensor:
         """The whole tensor, in memory of its own."""
         buffer = bytearray(self.span)
