@@ -4,6 +4,7 @@ properties.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -20,10 +21,14 @@ from .model.losses import LossWeights
 from .model.noise import NoiseLaw, TimeLaw
 from .model.sampler import Plan
 from .model.sizes import TransformerSizes
+from .optimizers import AdamW8bitConfig
 from .presets import PRESETS
 
 FROM_PRESET = 0  # no size is zero, so zero can mean "as the preset has it"
 FRAMES_PER_LATENT = 4  # temporal stride of the Wan VAE
+
+
+logger = logging.getLogger(__name__)
 
 
 class FormatVersion(int):
@@ -65,8 +70,16 @@ class XWAMConfig(PreTrainedConfig):
     # --- Weights and codecs to start from ---
     base_weights: str | None = None  # folder or Hub id of X-WAM weights for a new robot or dataset
     base_revision: str | None = None
+    # Keep the weights in "bfloat16" or "float32"; "": as they are stored. "bfloat16" is for inference and for
+    # the frozen base of an adapter; what is trained is always float32.
+    weights_dtype: Literal["", "bfloat16", "float32"] = ""
     codecs: str = ""  # diffusers folder or Hub id with vae/, text_encoder/, tokenizer/; or "tiny"
     codecs_revision: str | None = None
+    use_ema: bool = False  # start from ema.safetensors, the running average, instead of the last weights
+    # Filled when an adapter is trained: the fingerprint and the name of the weights under it.
+    adapter_base: str = ""
+    adapter_base_name: str = ""
+    text_cache: str | None = None  # file of `lerobot-xwam cache-text`: its prompts need no text encoder
 
     # --- What the robot is ---
     interface: Literal["auto", "ee", "native"] = (
@@ -123,7 +136,10 @@ class XWAMConfig(PreTrainedConfig):
     contrast: float = 0.2
     saturation: float = 0.2
     hue: float = 0.05
+    latent_cache: str | None = None  # folder of `lerobot-xwam cache-latents`: no frames, no VAE
     checkpoint_every: int = 0  # recompute every k-th block in the backward pass; 0 keeps all activations
+    micro_batch: int = 0  # samples in the network at a time; 0: all of the batch. The gradient is the same
+    ema_decay: float = 0.0  # keep a running average of the weights in ema.safetensors, e.g. 0.999; 0: none
 
     # --- Inference ---
     video_steps: int = 50
@@ -138,6 +154,7 @@ class XWAMConfig(PreTrainedConfig):
     optimizer_eps: float = 1e-8
     optimizer_weight_decay: float = 0.01
     optimizer_grad_clip_norm: float = 1.0
+    optimizer_8bit: bool = False  # moments in 8 bit: needs pip install 'lerobot_policy_xwam[optim8bit]'
     scheduler_warmup_steps: int = 200
 
     # LeRobot's own normalisation stays out of the way: see processor_xwam.py.
@@ -150,6 +167,14 @@ class XWAMConfig(PreTrainedConfig):
     )
 
     def __post_init__(self) -> None:
+        try:
+            self._complete()
+        except ValueError as error:
+            # On the command line draccus tells only that XWAMConfig could not be made, not why.
+            logger.error("X-WAM settings: %s", error)
+            raise
+
+    def _complete(self) -> None:
         if problem := FormatVersion(self.format_version).problem():
             raise ValueError(problem)
         super().__post_init__()
@@ -169,10 +194,16 @@ class XWAMConfig(PreTrainedConfig):
             "noise_law": ("ans", "decoupled", "synchronous"),
             "time_law": ("uniform", "beta"),
             "dtype": ("bfloat16", "float32"),
+            "weights_dtype": ("", "bfloat16", "float32"),
             "depth_unit": ("mm", "m"),
         }.items():
             if (value := getattr(self, name)) not in allowed:
                 raise ValueError(f"{name}={value!r} is unknown: use one of {', '.join(map(repr, allowed))}")
+        if self.weights_dtype == "bfloat16" and self.dtype != "bfloat16":
+            raise ValueError(
+                f"weights_dtype='bfloat16' cannot be multiplied in dtype={self.dtype!r}: set "
+                "dtype='bfloat16', or leave weights_dtype away"
+            )
         cell = self.patch_pixels
         for name in ("height", "width"):
             if (value := getattr(self, name)) % cell or value <= 0:
@@ -197,6 +228,12 @@ class XWAMConfig(PreTrainedConfig):
             raise ValueError(
                 f"depth_near={self.depth_near}, depth_far={self.depth_far}: need 0 < near < far, in metres"
             )
+        if self.micro_batch < 0:
+            raise ValueError(f"micro_batch={self.micro_batch}: use 1 or more samples, or 0 for all of them")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay={self.ema_decay} must lie in [0, 1): 0.999 is usual, 0 keeps none")
+        if self.use_ema and self.use_peft:
+            raise ValueError("use_ema: an adapter has no ema.safetensors. Leave --policy.use_ema away")
         if not 1 <= self.max_views <= 8:
             raise ValueError(f"max_views={self.max_views} must lie between 1 and 8")
         if not 0 < self.crop_ratio <= 1:
@@ -289,8 +326,13 @@ class XWAMConfig(PreTrainedConfig):
     def reward_delta_indices(self) -> None:
         return None
 
-    def get_optimizer_preset(self) -> AdamWConfig:
-        return AdamWConfig(
+    @property
+    def weights_name(self) -> str:
+        return "ema.safetensors" if self.use_ema else "model.safetensors"
+
+    def get_optimizer_preset(self) -> AdamWConfig | AdamW8bitConfig:
+        kind = AdamW8bitConfig if self.optimizer_8bit else AdamWConfig
+        return kind(
             lr=self.optimizer_lr,
             betas=self.optimizer_betas,
             eps=self.optimizer_eps,
@@ -303,6 +345,8 @@ class XWAMConfig(PreTrainedConfig):
 
     def set_dataset_feature_metadata(self, known: dict[str, dict[str, Any]]) -> None:
         """Called by LeRobot with the dataset's features, before the policy is built."""
+        if self.latent_cache:
+            known = features.with_cached_cameras(self, known)
         if self.pretrained_path:
             features.check_same(self, known)  # a checkpoint that goes on keeps what it was trained with
         else:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lerobot.configs import FeatureType
 from lerobot.utils.constants import ACTION, OBS_STATE
+from lerobot.utils.feature_utils import dataset_to_policy_features
 
+from .data.latent_store.manifest import Manifest
 from .data.layout import EE_ACTION_DIMS, EE_STATE_DIMS, detect_interface, feature_names
 
 if TYPE_CHECKING:
@@ -35,6 +38,14 @@ def read_dataset(config: XWAMConfig, features: dict[str, dict[str, Any]]) -> Non
             "X-WAM interface %r: %s. Override with --policy.interface=ee|native", config.interface, reason
         )
     check(config)
+
+
+def with_cached_cameras(config: XWAMConfig, features: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The dataset of a latent cache has no frames any more; what cameras it had, the cache knows."""
+    held = Manifest.read(Path(config.latent_cache or "").expanduser()).camera_features
+    if not config.image_features:
+        config.input_features = {**(config.input_features or {}), **dataset_to_policy_features(held)}
+    return {**held, **features}
 
 
 def check_same(config: XWAMConfig, features: dict[str, dict[str, Any]]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,26 +20,32 @@ from lerobot.policies.pretrained import PreTrainedPolicy
 from torch import Tensor
 
 from . import features
+from .accumulation import Lesson, loss_in_passes, refuse_accelerates_accumulation
+from .caching.reading import LatentCache
 from .codecs.bundle import Codecs
-from .codecs.depth import valid_latents
 from .configuration_xwam import XWAMConfig
 from .data.batch import Clip, Observation
-from .data.views import Augmentation, augment, center_crop
+from .data.views import center_crop
+from .ema import EMA_FILE, Average, refuse_what_has_no_average
+from .encoding import Encoded, augmentation_of, encode_augmented, encode_centered
 from .imagination import Imagination, film, stack_rollout
 from .model.fusion import given_of, join_depth
-from .model.losses import LossMasks, xwam_loss
+from .model.losses import LossDivisors, LossMasks, xwam_loss
 from .model.noise import CLOCK, add_noise, clock_times, draw_noise, draw_times, velocity
 from .model.sampler import guided_denoiser
 from .model.transformer import XWAMTransformer, init_from_nothing, init_small
 from .model.types import Denoiser, Latents, Prediction, TextMemory, Times
 from .model_card import render_model_card
 from .randomness import fixed_generators, rollout_generators, training_generators, uniforms
+from .weights.fingerprint import fingerprint, verify_base
 from .weights.loading import find_weights, load_exactly
+from .weights.precision import make_trainable
 
 # What depends on the robot: with `base_weights`, these start anew where their shapes differ.
 ROBOT_WEIGHTS = tuple(
     f"net.{name}" for name in ("view_embedding", "action_in", "action_out", "state_in", "state_out")
 )
+DEPTH_WEIGHTS = ("net.depth_blocks.", "net.depth_head.")
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +65,23 @@ class XWAMPolicy(PreTrainedPolicy):
         super().__init__(config)
         config.validate_features()
         self.config: XWAMConfig = config
-        self.codecs = Codecs(config.codecs, config.codecs_revision, _dtype(config.dtype), config.text_tokens)
+        self.codecs = Codecs(
+            config.codecs,
+            config.codecs_revision,
+            _dtype(config.dtype),
+            config.text_tokens,
+            config.text_cache,
+        )
+        self.latent_cache: LatentCache | None = None
+        self._weights_file: Path | None = None
+        self._new_for_this_robot: list[str] = []
+        self._average: Average | None = None
+        self._average_before: Path | None = None  # of the run that goes on
         if dataset_meta is not None:
             self.codecs.check()
             features.check_dataset(config, dataset_meta)
+            if config.latent_cache:
+                self.latent_cache = LatentCache.open(config, dataset_meta)
         with torch.device("meta" if empty or config.base_weights else "cpu"):
             self.net = XWAMTransformer(config.sizes, checkpoint_every=config.checkpoint_every)
         if not empty:
@@ -84,7 +104,7 @@ class XWAMPolicy(PreTrainedPolicy):
             if self.training
             else fixed_generators(_identities(batch, clip))
         )
-        clean, clean_depth, depth_mask = self._encode_clip(clip, generators)
+        clean, clean_depth, depth_mask = self._encode_clip(clip, generators, batch)
         chance = uniforms(4, generators).to(clean.video.device)  # B 4: three for the times, one for the text
         t_video, t_action = draw_times(
             len(chance),
@@ -100,13 +120,6 @@ class XWAMPolicy(PreTrainedPolicy):
 
         given, noise = given_of(clean, cfg.depth), draw_noise(clean, generators)
         noisy = add_noise(clean, noise, t_video, t_action, given)
-        with self._autocast():
-            prediction = self.net(
-                noisy,
-                clock_times(CLOCK * t_video, CLOCK * t_action, given),
-                self.net.embed_text(self._encode_text(tasks)),
-                depth=cfg.has_depth_branch and clean_depth is not None,
-            )
         masks = LossMasks(
             Latents(
                 video=~given.video,
@@ -116,31 +129,69 @@ class XWAMPolicy(PreTrainedPolicy):
             sample=t_action > 0,
             depth=depth_mask,
         )
-        loss, logs = xwam_loss(
-            prediction, velocity(clean, noise), clean_depth, masks, cfg.loss_weights, reduction=reduction
+        lesson = Lesson(
+            noisy=noisy,
+            times=clock_times(CLOCK * t_video, CLOCK * t_action, given),
+            text=self._encode_text(tasks),
+            target=velocity(clean, noise),
+            depth=clean_depth if cfg.has_depth_branch else None,
+            masks=masks,
         )
-        return loss, logs
+        divisors = LossDivisors.count(masks, lesson.target, lesson.depth)
+        if 0 < cfg.micro_batch < len(chance):
+            return self._in_passes(lesson, divisors, reduction)
+        losses, logs = self._losses(lesson, divisors)
+        return (losses if reduction == "none" else losses.mean()), logs
+
+    def _losses(self, lesson: Lesson, divisors: LossDivisors) -> tuple[Tensor, dict[str, float]]:
+        """One loss per sample. -> B"""
+        depth, weights = lesson.depth, self.config.loss_weights
+        with self._autocast():
+            text = self.net.embed_text(lesson.text)
+            prediction = self.net(lesson.noisy, lesson.times, text, depth=depth is not None)
+        return xwam_loss(prediction, lesson.target, depth, lesson.masks, weights, "none", divisors)
+
+    def _in_passes(
+        self, lesson: Lesson, divisors: LossDivisors, reduction: str
+    ) -> tuple[Tensor, dict[str, float]]:
+        size = self.config.micro_batch
+        if reduction == "none":
+            raise ValueError(
+                f"micro_batch={size}: the gradients are made in passes before LeRobot could weigh the "
+                "samples. Leave --sample_weighting or --policy.micro_batch away"
+            )
+        return loss_in_passes(
+            self, len(lesson.text), size, lambda samples: self._losses(lesson.of(samples), divisors)
+        )
 
     @torch.no_grad()
     def _encode_clip(
-        self, clip: Clip, generators: list[torch.Generator]
+        self, clip: Clip, generators: list[torch.Generator], batch: dict[str, Any]
     ) -> tuple[Latents, Tensor | None, Tensor | None]:
         """-> (clean latents, clean depth latents or None, which depth latents count: B 1 T V h w)"""
-        cfg, vae = self.config, self.codecs.video(self._device)
-        rgb, depth = clip.observation.video, clip.depth if cfg.depth != "none" else None
-        if self.training:
-            how = Augmentation(cfg.crop_ratio, cfg.brightness, cfg.contrast, cfg.saturation, cfg.hue)
-            rgb, depth = augment(rgb, depth, how, generators)
-        else:
-            rgb = center_crop(rgb, cfg.crop_ratio)
-            depth = None if depth is None else center_crop(depth, cfg.crop_ratio, depth=True)
-        video, depth_latents, mask = vae.encode(rgb), None, None
-        if depth is not None:
-            depth_latents = vae.encode(depth[:, :, :, :1].expand(-1, -1, -1, 3, -1, -1))
-            mask = valid_latents(depth[:, :, :, 1:], depth_latents)
-        joined = join_depth(video, depth_latents, cfg.depth)
+        cfg = self.config
+        encoded = self._encoded(clip, generators, batch)
+        joined = join_depth(encoded.video, encoded.depth, cfg.depth)
         clean = Latents(joined, clip.actions, clip.observation.states)
-        return clean, depth_latents if cfg.has_depth_branch else None, mask
+        return clean, encoded.depth if cfg.has_depth_branch else None, encoded.valid
+
+    def _encoded(self, clip: Clip, generators: list[torch.Generator], batch: dict[str, Any]) -> Encoded:
+        """The clip through the frozen VAE, or what it once made of the same window."""
+        cfg, rgb = self.config, clip.observation.video
+        depth = clip.depth if cfg.depth != "none" else None
+        blind = rgb.shape[2] == 0
+        if self.latent_cache is not None and (self.training or blind):
+            return self.latent_cache.read(batch["index"], generators).to(self._device)
+        if blind:
+            raise ValueError(
+                f"the batch has no camera images; this policy sees {cfg.cameras}. If the dataset is that "
+                "of a latent cache, name it: --policy.latent_cache=FOLDER. Otherwise record the cameras, or "
+                "rename them with --rename_map"
+            )
+        codec = self.codecs.video(self._device)
+        if self.training:
+            return encode_augmented(codec, rgb, depth, augmentation_of(cfg), generators)
+        return encode_centered(codec, rgb, depth, cfg.crop_ratio)
 
     # --- Acting ---
 
@@ -229,6 +280,10 @@ class XWAMPolicy(PreTrainedPolicy):
     # --- Optimiser, adapters, saving ---
 
     def get_optim_params(self) -> list[torch.nn.Parameter]:
+        refuse_accelerates_accumulation(self.config.micro_batch)
+        if self.config.ema_decay:
+            refuse_what_has_no_average(adapter=self.config.use_peft)
+        make_trainable(self.net, self.config.weights_dtype)
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def train(self, mode: bool = True) -> XWAMPolicy:
@@ -242,15 +297,39 @@ class XWAMPolicy(PreTrainedPolicy):
         }
 
     def _validate_peft_config(self, peft_config: Any) -> None:
-        """An adapter needs trained weights under it, and must bring what those lack."""
-        if not self.config.base_weights:
+        """An adapter needs trained weights under it, must bring what those lack, and remembers which they
+        were.
+        """
+        if self._weights_file is None:
             return super()._validate_peft_config(peft_config)
+        if self._weights_file.name == EMA_FILE:
+            raise ValueError(
+                f"use_ema with an adapter: its base must lie in a model.safetensors. Copy the checkpoint, "
+                f"put {self._weights_file} in the place of its model.safetensors, and train on that"
+            )
+        self.config.adapter_base = fingerprint(self._weights_file)
+        self.config.adapter_base_name = str(self.config.pretrained_path or self.config.base_weights)
         kept = tuple(f"net.{name}." for name in peft_config.modules_to_save or ())
         if lost := [name for name in self._new_for_this_robot if not name.startswith(kept)]:
             raise ValueError(
                 f"{', '.join(lost)}: new for this robot, but the adapter would neither train nor save them. "
                 "Leave --peft.full_training_modules away, or name them there"
             )
+
+    def update(self) -> None:
+        """LeRobot calls this after every step of the optimiser."""
+        if not self.config.ema_decay:
+            return
+        if self._average is None:
+            self._average = Average(self, self.config.ema_decay)
+            if self._average_before is not None and self._average_before.is_file():
+                self._average.restore(self._average_before)
+        self._average.update(self)
+
+    def _save_pretrained(self, save_directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
+        super()._save_pretrained(save_directory, state_dict)
+        if self._average is not None:
+            self._average.save(self, save_directory / EMA_FILE)
 
     def generate_model_card(
         self,
@@ -290,7 +369,10 @@ class XWAMPolicy(PreTrainedPolicy):
             policy = cls(config, **kwargs)  # what is new for the robot comes with the adapter
         else:
             policy = cls(config, empty=True, **kwargs)
-            load_exactly(policy, find_weights(source, revision, **hub))
+            file = find_weights(source, revision, name=config.weights_name, **hub)
+            policy._load(file)
+            policy._average_before = file.with_name(EMA_FILE)
+        config.use_ema = False  # they are its weights now, to train and to save
         return policy.to(config.device).eval()
 
     def _start_weights(self) -> None:
@@ -310,11 +392,28 @@ class XWAMPolicy(PreTrainedPolicy):
         for part in robot_parts:
             part.to_empty(device="cpu")
             init_small(part, generator)
-        new = load_exactly(self, find_weights(base, self.config.base_revision), may_be_new=ROBOT_WEIGHTS)
+        file = find_weights(base, self.config.base_revision, name=self.config.weights_name)
+        new = self._load(file, may_be_new=ROBOT_WEIGHTS)
+        self.net.to(self.config.device or "cpu")
         if new:
             logger.info("X-WAM: base weights fit; new for this robot: %s", ", ".join(new))
         self._new_for_this_robot = new
         self.name_or_path = base  # where an adapter finds what it was trained on
+
+    def _load(self, path: Path, may_be_new: Sequence[str] = ()) -> list[str]:
+        """Weights straight to their device. A depth branch that is not asked for stays in the file."""
+        cfg = self.config
+        if cfg.use_peft and cfg.adapter_base:
+            verify_base(path, cfg.adapter_base, cfg.adapter_base_name)
+        self._weights_file = path
+        return load_exactly(
+            self,
+            path,
+            device=cfg.device or "cpu",
+            dtype=_dtype(cfg.weights_dtype) if cfg.weights_dtype else None,
+            may_be_new=may_be_new,
+            may_stay=DEPTH_WEIGHTS if cfg.depth == "none" else (),
+        )
 
     def _depth_modules(self) -> list[torch.nn.Module]:
         return [self.net.depth_blocks, self.net.depth_head] if self.config.has_depth_branch else []
@@ -324,7 +423,9 @@ class XWAMPolicy(PreTrainedPolicy):
         return self.net.view_embedding.weight.device
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16")
+        # No cache: a pass needs each weight once, and their copies would be half as large as the weights.
+        half = self.config.dtype == "bfloat16"
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=half, cache_enabled=False)
 
     def _instructions(self, tasks: list[str]) -> list[str]:
         tasks = [task or self.config.default_task or "" for task in tasks]

@@ -76,12 +76,14 @@ class XWAMPackStep(ProcessorStep):
         extra = dict(transition.get(TransitionKey.COMPLEMENTARY_DATA) or {})
         action = transition.get(TransitionKey.ACTION)
         training = action is not None
+        blind = training and not any(key.startswith(OBS_IMAGES) for key in observation)
 
-        result: dict[str, Any] = {packed.VIDEO: self._video(observation, training)}
+        result: dict[str, Any] = {}
+        result[packed.VIDEO] = self._no_video(observation) if blind else self._video(observation, training)
         result[packed.STATE], result[packed.STATE_MASK] = self._state(observation, extra, training)
         if training:
             transition[TransitionKey.ACTION], result[packed.ACTION_MASK] = self._action(action, extra)
-            if self.depth_features:
+            if self.depth_features and not blind:
                 result[packed.DEPTH] = self._depth(observation)
         extra[packed.TASK] = self._task(extra, batch=len(result[packed.STATE]))
         transition[TransitionKey.OBSERVATION] = result
@@ -105,6 +107,11 @@ class XWAMPackStep(ProcessorStep):
                 )
         views = [self._frames(observation[key], key, 3, training) for key in self.cameras]
         return torch.stack([resize(view, (self.height, self.width)) for view in views], dim=1) * 2 - 1
+
+    def _no_video(self, observation: dict[str, Any]) -> Tensor:
+        """-> B V 0 3 H W: the dataset of a latent cache has no frames"""
+        state = observation.get(OBS_STATE, torch.zeros(1))
+        return state.new_zeros(len(state), len(self.cameras), 0, 3, self.height, self.width)
 
     def _frames(self, image: Tensor, key: str, channels: int, training: bool) -> Tensor:
         """Check an image batch and give it a time axis. -> B F C H W, RGB as float in [0, 1]"""

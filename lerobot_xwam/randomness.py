@@ -26,6 +26,14 @@ def fixed_generators(identities: Tensor) -> list[torch.Generator]:
     return [_generator(0, int(identity)) for identity in identities.tolist()]
 
 
+def variant_generators(windows: list[int], variants: list[int], seed: int) -> list[torch.Generator]:
+    """For cached latents: the augmentation of a window's k-th variant is the same whoever asks, whenever."""
+    return [
+        _generator(seed + variant * 0xD1B54A32D192ED03, window)
+        for window, variant in zip(windows, variants, strict=True)
+    ]
+
+
 def rollout_generators(batch: int, seed: int | None) -> list[torch.Generator]:
     """One generator per rollout of a batch; `seed` None follows the global seed."""
     base = int(torch.randint(2**62, ())) if seed is None else seed

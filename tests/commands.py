@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -41,12 +42,14 @@ def run(*command: str | Path, fails: bool = False, timeout: float = 170, **env: 
         os.killpg(process.pid, signal.SIGKILL)  # and what it started
         raise
     assert (process.returncode != 0) == fails, (
-        f"{command[0]} returned {process.returncode}:\n{output[-6000:]}"
+        f"{command[0]} returned {process.returncode}:\n{output[-4000:]}"
     )
     return output
 
 
 def lerobot(command: str, *options: str | Path, **kwargs: Any) -> str:
+    """A LeRobot command; it finds the policy only if this project is installed (scripts/test.sh does it)."""
+    assert metadata.version("lerobot_policy_xwam")
     return run(BIN / f"lerobot-{command}", *options, **kwargs)
 
 

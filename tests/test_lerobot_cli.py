@@ -11,7 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from commands import checkpoint, lerobot, policy_options, train_here, train_options
+from commands import checkpoint, eval_here, lerobot, policy_options, train_here, train_options
 from lerobot.configs import PreTrainedConfig
 from lerobot.policies.factory import make_policy
 from safetensors.torch import load_file
@@ -114,6 +114,17 @@ def test_resume(one_camera: Path, tmp_path: Path) -> None:
     assert all(first[name].equal(second[name]) for name in first)
 
 
+def test_evaluating_in_between_changes_no_training(tmp_path: Path) -> None:
+    """Rollouts in the simulator use up none of the training's noise."""
+    common = ["--steps=3", "--batch_size=2", "--save_checkpoint=false", "--policy.n_action_steps=4"]
+    plain = train_here(*train_options(ONE_CAMERA, tmp_path / "plain", *common))
+    simulator = [*env_options(ONE_CAMERA), "--env_eval_freq=2"]
+    watched = train_here(*train_options(ONE_CAMERA, tmp_path / "watched", *common), *simulator)
+    assert watched == plain
+    (video,) = (tmp_path / "watched" / "eval").rglob("*.mp4")
+    assert frames(video)[0] == 6
+
+
 # --- adapters ---
 
 LORA = ["--peft.method_type=LORA", "--peft.r=4"]
@@ -151,15 +162,17 @@ def test_adapter_train_save_resume_and_eval(one_camera: Path, tmp_path: Path) ->
     losses = [policy.eval()(toy.batch([0, 20, 40]))[0].item() for policy in (plain, adapted)]
     assert losses[0] != losses[1]
 
-    lerobot(
-        "eval",
+    eval_here(
         f"--policy.path={checkpoint(output, 3)}",
         "--policy.save_predicted_video=true",
         f"--output_dir={tmp_path / 'eval'}",
         *env_options(ONE_CAMERA),
+        "--eval.n_episodes=2",
+        "--eval.batch_size=2",
+        "--eval.use_async_envs=false",
     )
     info = json.loads((tmp_path / "eval" / "eval_info.json").read_text())
-    assert len(info["overall"]["video_paths"]) == 1
+    assert len(info["overall"]["video_paths"]) == 2
     (predicted,) = info["overall"]["predicted_video_paths"]
     assert frames(Path(predicted)) == (5, 32, 48)
 

@@ -472,15 +472,18 @@ def test_model_card_says_what_it_is(rgbd: Toy) -> None:
     assert "None" not in text
 
 
-def test_model_card_names_its_base() -> None:
+def test_model_card_names_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wan = render_model_card(small_config(codecs=WAN22), "a/b", "mit", None)
     assert (wan.data.license, wan.data.base_model) == ("mit", "Wan-AI/Wan2.2-TI2V-5B")
     assert f"`{WAN22}`" in wan.text  # where the frozen codecs are
     base = render_model_card(small_config(base_weights="somebody/xwam-base"), "a/b", None, None)
     assert base.data.base_model == "somebody/xwam-base"
-    local = render_model_card(small_config(base_weights="./weights"), "a/b", None, None)
-    assert local.data.base_model is None
-    assert "Weights start from `./weights`" in local.text
+    monkeypatch.chdir(tmp_path)
+    Path("outputs/base").mkdir(parents=True)
+    for folder in ("./weights", "outputs/base", "a/b/c"):
+        local = render_model_card(small_config(base_weights=folder), "a/b", None, None)
+        assert local.data.base_model is None
+        assert f"Weights start from `{folder}`" in local.text
 
 
 # --- resuming ---
@@ -544,6 +547,19 @@ def test_base_weights_of_the_same_shape_are_all_taken(
         policy = XWAMPolicy(small_config(cameras=["x", "y"], base_weights=str(tmp_path)))
     torch.testing.assert_close(policy.state_dict(), base.state_dict(), rtol=0, atol=0)
     assert "new for this robot" not in caplog.text
+
+
+def test_depth_may_be_left_out_of_trained_weights(tmp_path: Path) -> None:
+    base = wake_up(XWAMPolicy(small_config(depth_of=["front"])))
+    base.save_pretrained(tmp_path)
+    flat = small_config(depth="none")
+    for policy in (
+        XWAMPolicy.from_pretrained(tmp_path, config=flat),
+        XWAMPolicy(dataclasses.replace(flat, base_weights=str(tmp_path))),
+    ):
+        held, known = policy.state_dict(), base.state_dict()
+        assert not any("depth" in name for name in held)
+        torch.testing.assert_close(dict(held), {name: known[name] for name in held}, rtol=0, atol=0)
 
 
 def test_the_same_seed_gives_the_same_new_policy() -> None:

@@ -6,9 +6,12 @@ import argparse
 import logging
 import sys
 
-from . import convert_official, convert_wan, imagine, tabletop
+from . import cache_latents, cache_text, card, convert_official, convert_wan, imagine, tabletop
 
 VERBS = {
+    "cache-latents": cache_latents,
+    "cache-text": cache_text,
+    "card": card,
     "imagine": imagine,
     "tabletop": tabletop,
     "convert-wan": convert_wan,

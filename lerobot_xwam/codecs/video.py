@@ -9,6 +9,8 @@ from torch import Tensor
 
 from .source import load_part
 
+AT_A_TIME = 8  # clips in the encoder
+
 
 class VideoCodec:
     """The VAE is causal: the first latent depends on the first frame alone, so a condition is one frame's
@@ -34,8 +36,9 @@ class VideoCodec:
 
     @torch.no_grad()
     def encode(self, video: Tensor) -> Tensor:
-        """B V F 3 H W in [-1, 1] -> B C T V h w. Views are encoded one by one to bound the memory."""
-        latents = [self._encode(view) for view in video.unbind(dim=1)]
+        """B V F 3 H W in [-1, 1] -> B C T V h w. A few clips of one view at a time, to bound the memory."""
+        views = [view.split(AT_A_TIME) for view in video.unbind(dim=1)]
+        latents = [torch.cat([self._encode(clips) for clips in view]) for view in views]
         return torch.stack(latents, dim=3)
 
     @torch.no_grad()

@@ -25,6 +25,16 @@ class Float32Linear(nn.Linear):
             return F.linear(x.float(), self.weight.float(), bias)
 
 
+class Float32LayerNorm(nn.LayerNorm):
+    """A layer norm that computes in float32, also with its weights kept in bf16."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return F.layer_norm(
+                x.float(), self.normalized_shape, self.weight.float(), self.bias.float(), self.eps
+            )
+
+
 class RMSNorm(nn.Module):
     """Root-mean-square norm over the full width (all heads together), in float32."""
 
@@ -88,7 +98,7 @@ class Block(nn.Module):
         self.modulation = nn.Parameter(torch.randn(1, 6, sizes.dim) / sizes.dim**0.5)
         self.self_norm = nn.LayerNorm(sizes.dim, sizes.eps, elementwise_affine=False)
         self.self_attn = Attention(sizes)
-        self.text_norm = nn.LayerNorm(sizes.dim, sizes.eps)
+        self.text_norm = Float32LayerNorm(sizes.dim, sizes.eps)
         self.text_attn = Attention(sizes)
         self.ffn_norm = nn.LayerNorm(sizes.dim, sizes.eps, elementwise_affine=False)
         self.ffn = nn.Sequential(

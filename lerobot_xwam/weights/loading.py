@@ -27,11 +27,13 @@ LONG = 2**30  # bytes that take long enough to show a progress bar
 logger = logging.getLogger(__name__)
 
 
-def find_weights(source: str, revision: str | None = None, **hub: Any) -> Path:
-    """The `model.safetensors` of a local folder or a Hub repo."""
+def find_weights(
+    source: str, revision: str | None = None, *, name: str = SAFETENSORS_SINGLE_FILE, **hub: Any
+) -> Path:
+    """The `model.safetensors`, or what else is named, of a local folder or a Hub repo."""
     folder = Path(source).expanduser()
     if folder.is_dir():
-        path = folder / SAFETENSORS_SINGLE_FILE
+        path = folder / name
         if not path.is_file():
             raise FileNotFoundError(
                 f"{path}: no such file; a checkpoint folder holds config.json and {path.name}"
@@ -41,7 +43,7 @@ def find_weights(source: str, revision: str | None = None, **hub: Any) -> Path:
         raise FileNotFoundError(
             f"weights {source!r}: no such folder (seen from {Path.cwd()}), and no Hub id like NAME/REPO"
         )
-    return Path(hf_hub_download(repo_id=source, filename=SAFETENSORS_SINGLE_FILE, revision=revision, **hub))
+    return Path(hf_hub_download(repo_id=source, filename=name, revision=revision, **hub))
 
 
 def load_exactly(

@@ -1,0 +1,1 @@
+"""Latents computed before training: what they depend on, how they are made, how the policy reads them."""

@@ -1,0 +1,34 @@
+"""FSDP on two CPU processes, killed and resumed through LeRobot's own checkpoints."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from sharded_run import PROCESSES, Run, run
+
+
+@pytest.mark.parametrize("micro_batch", [0, 1], ids=["plain", "in passes"])
+def test_fsdp_resumes_exactly(tmp_path: Path, micro_batch: int) -> None:
+    whole = Run(tmp_path / "whole", steps=4, save_after=2, micro_batch=micro_batch)
+    run(whole)
+    losses = whole.losses()
+    assert len(set(losses)) == 4
+    cut = Run(tmp_path / "cut", steps=4, save_after=2, killed_in=4, micro_batch=micro_batch)
+    assert run(cut) == [-signal.SIGKILL] * PROCESSES
+    assert not (cut.folder / "end").exists()
+    run(Run(cut.folder, steps=4, save_after=2, resume=True, micro_batch=micro_batch))
+    assert cut.losses() == losses[2:]
+    for name in ("pretrained_model/model", "training_state/optimizer_state"):
+        one, two = (load_file(r.folder / "end" / f"{name}.safetensors") for r in (whole, cut))
+        assert one.keys() == two.keys()
+        assert all(one[key].equal(two[key]) for key in one)
+
+
+def test_passes_make_the_same_training_under_fsdp(tmp_path: Path) -> None:
+    once, passes = (Run(tmp_path / str(n), steps=3, save_after=3, micro_batch=n) for n in (0, 1))
+    run(once)
+    run(passes)
+    assert passes.losses() == pytest.approx(once.losses(), rel=1e-5)
