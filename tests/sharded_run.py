@@ -10,6 +10,8 @@ import json
 import os
 import signal
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +32,7 @@ from lerobot.configs.default import DatasetConfig
 from lerobot.configs.train import TrainPipelineConfig
 from sharded_training import shard
 from torch.distributed import fsdp
+from torch.distributed.fsdp import _optim_utils
 from toys import packed_batch, small_config
 
 from lerobot_xwam.modeling_xwam import XWAMPolicy
@@ -66,6 +69,27 @@ def run(how: Run) -> list[int]:
     return codes
 
 
+@contextmanager
+def gathering_on_a_cpu() -> Iterator[None]:
+    """torch 2.11 gathers every tensor into memory that it uses again, and counts on `.cpu()` for a copy. There
+    is none on a CPU: weights are freed too early (it crashes), moments are overwritten by the next ones.
+    """
+
+    def copied(info: Any, states: dict[str, dict[str, Any]], name: str, *rest: Any) -> None:
+        unflatten(info, states, name, *rest)
+        for state in states.values():
+            if name in state:
+                state[name] = state[name].clone()
+
+    unflatten = _optim_utils._unflatten_orig_param_states
+    whole = fsdp.FullStateDictConfig
+    with (
+        patch.object(_optim_utils, "_unflatten_orig_param_states", copied),
+        patch.object(fsdp, "FullStateDictConfig", lambda rank0_only, **_: whole(rank0_only=rank0_only)),
+    ):
+        yield
+
+
 def _train(how: Run, rank: int, meeting: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=PROCESSES)
     torch.manual_seed(0)
@@ -78,13 +102,8 @@ def _train(how: Run, rank: int, meeting: Path) -> None:
     model = shard(policy, "fsdp1").train()
     optimizer = config.get_optimizer_preset().build(policy.get_optim_params())
     scheduler = config.get_scheduler_preset().build(optimizer, how.steps)
-    # Offloading to the CPU what is there already crashes inside of torch 2.11: copy instead.
-    stay = {
-        name: lambda rank0_only=False, kind=getattr(fsdp, name), **_: kind(rank0_only=rank0_only)
-        for name in ("FullStateDictConfig", "FullOptimStateDictConfig")
-    }
     begin, losses = 0, []
-    with patch.multiple(fsdp, **stay):
+    with gathering_on_a_cpu():
         if how.resume:
             begin, _, _ = load_training_state(how.checkpoint, optimizer, scheduler, load_optimizer=False)
             load_fsdp_optimizer_state(model, optimizer, how.checkpoint)
@@ -101,7 +120,8 @@ def _train(how: Run, rank: int, meeting: Path) -> None:
             dist.all_reduce(mean)
             losses.append(mean.item() / PROCESSES)
             if step + 1 in (how.save_after, how.steps):
-                weights, moments = map(_copied, gather_fsdp_state_dicts(model, optimizer))
+                weights, moments = gather_fsdp_state_dicts(model, optimizer)
+                weights = {name: weight.clone() for name, weight in weights.items()}  # they were views
                 if rank == 0:
                     folder = how.checkpoint if step + 1 == how.save_after else how.folder / "end"
                     save_checkpoint(
@@ -120,14 +140,6 @@ def _train(how: Run, rank: int, meeting: Path) -> None:
         (how.folder / "losses.json").write_text(json.dumps(losses))
     dist.barrier()
     dist.destroy_process_group()
-
-
-def _copied(gathered: Any) -> Any:
-    if torch.is_tensor(gathered):
-        return gathered.clone()
-    if isinstance(gathered, dict):
-        return {key: _copied(value) for key, value in gathered.items()}
-    return gathered
 
 
 def _batch(config: Any, rank: int, step: int) -> dict[str, Any]:

@@ -23,9 +23,9 @@ from lerobot.datasets.factory import resolve_delta_timestamps
 from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
 from lerobot.policies.factory import make_policy, make_pre_post_processors
 from lerobot.utils.feature_utils import dataset_to_policy_features
-from torch.utils.data import default_collate
 from test_conversion_failures import mount_small_disk
 from test_distributed import LOOPBACK, TESTS, free_port
+from torch.utils.data import default_collate
 from toys import ONE_CAMERA, OTHER_SCENES, SMALL, THREE_CAMERAS, World, dataset_root, metadata
 
 from lerobot_xwam import XWAMConfig

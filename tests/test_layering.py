@@ -16,7 +16,8 @@ POLICY |= {"caching", "encoding", "evaluation_results"}
 
 # room -> what it may import of this package, besides itself; from top to bottom
 MAY_IMPORT: dict[str, set[str]] = {
-    "cli": POLICY | {"envs", "robots"},
+    "cli": POLICY | {"planning", "envs", "robots"},
+    "planning": POLICY,
     "lerobot_xwam": POLICY | {"envs", "robots"},  # the package's __init__ registers all of them
     "envs": POLICY,
     "robots": POLICY,

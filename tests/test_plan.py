@@ -4,27 +4,54 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import draccus
 import pytest
 import torch
 from lerobot.configs.default import PeftConfig
+from lerobot.configs.train import TrainPipelineConfig
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
 from toys import packed_batch, small_config
 
 from lerobot_xwam import XWAMConfig
+from lerobot_xwam.cli.main import main
+from lerobot_xwam.model.fusion import given_of
+from lerobot_xwam.model.noise import clock_times
 from lerobot_xwam.modeling_xwam import XWAMPolicy
-from lerobot_xwam.planning.network import Load, acting_memory, training_memory
+from lerobot_xwam.planning.codecs import codec_memory
+from lerobot_xwam.planning.live_bytes import LiveBytes
+from lerobot_xwam.planning.network import (
+    Load,
+    _inputs,
+    acting_memory,
+    bytes_of_8bit_moments,
+    sharded_memory,
+    training_memory,
+)
+from lerobot_xwam.planning.tiers import Parts, Tier, inference_tiers, training_tiers
 
+ROOT = Path(__file__).parent.parent
 BATCH, CAMERAS = 4, ("front", "left")
+LOAD = Load(BATCH, len(CAMERAS))
 
 
 def config(**settings: Any) -> XWAMConfig:
     """Large enough for activations to stand out, small enough for a second."""
-    sizes = {"dim": 128, "ffn_dim": 512, "heads": 4, "blocks": 4, "depth_blocks": 2, "height": 64, "width": 96}
+    sizes = {
+        "dim": 128,
+        "ffn_dim": 512,
+        "heads": 4,
+        "blocks": 4,
+        "depth_blocks": 2,
+        "height": 64,
+        "width": 96,
+    }
     return small_config(CAMERAS, depth_of=CAMERAS, max_views=2, **{**sizes, **settings})
 
 
@@ -70,19 +97,16 @@ def measured_training(policy: Any, batch: dict[str, Any]) -> tuple[int, int]:
     return weights + moments + passing.peak, weights + moments + gradients + stepping.peak
 
 
+def within(said: int, measured: int) -> bool:
+    return said == pytest.approx(measured, rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("dtype", "every", "rank"),
-    [
-        ("float32", 0, 0),
-        ("float32", 1, 0),
-        ("bfloat16", 0, 0),
-        ("bfloat16", 1, 0),
-        ("bfloat16", 2, 8),
-        ("float32", 0, 8),
-        ("bfloat16", 1, 8),
-    ],
+    [("float32", 0, 0), ("bfloat16", 1, 0), ("bfloat16", 0, 8), ("bfloat16", 1, 8)],
 )
 def test_training_needs_what_was_estimated(dtype: str, every: int, rank: int) -> None:
+    """All weights and adapters, with and without recomputing, the VAE at work before the network."""
     half = {"weights_dtype": "bfloat16"} if rank and dtype == "bfloat16" else {}
     cfg = config(dtype=dtype, checkpoint_every=every, **half)
     policy: Any = XWAMPolicy(cfg)
@@ -92,9 +116,232 @@ def test_training_needs_what_was_estimated(dtype: str, every: int, rank: int) ->
         policy.config.pretrained_path = "somewhere"
         policy = policy.wrap_with_peft(peft_cli_overrides=vars(PeftConfig(r=rank)))
     passing, stepping = measured_training(policy, packed_batch(cfg, BATCH))
-    said = training_memory(cfg, Load(BATCH, len(CAMERAS)), adapter_rank=rank)
-    print(dtype, every, rank, passing, said.passing / passing, stepping, said.stepping / stepping)
+
+    said, codecs = training_memory(cfg, LOAD, adapter_rank=rank), codec_memory(cfg, BATCH)
     assert said.weights == sum(p.nbytes for p in policy.parameters())
     assert said.trained == sum(p.numel() for p in policy.parameters() if p.requires_grad)
-    assert said.passing == pytest.approx(passing, rel=0.1)
-    assert said.stepping == pytest.approx(stepping, rel=0.1)
+    encoding = said.weights + said.optimizer + codecs.encode_clip
+    assert within(max(said.passing, encoding), passing)
+    assert within(said.stepping, stepping)
+
+
+@pytest.mark.parametrize(("dtype", "depth"), [("float32", True), ("bfloat16", False)])
+def test_acting_needs_what_was_estimated(dtype: str, depth: bool) -> None:
+    cfg = config(dtype=dtype, depth_blocks=2 if depth else 0)
+    kept = getattr(torch, dtype)
+    net = XWAMPolicy(cfg).to(kept).net
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        shapes = _inputs(cfg, LOAD)
+    latents = shapes[0].map(lambda fake: torch.randn(fake.shape))
+    clock = torch.full((BATCH,), 500.0)
+    text = torch.randn(BATCH, cfg.text_tokens, cfg.text_dim)
+    times = clock_times(clock, clock, given_of(latents, cfg.depth))
+
+    def act() -> None:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+            net(latents, times, net.read_text(text, depth=depth), depth=depth)
+
+    act()
+    with allocations() as seen:
+        act()
+    said = acting_memory(cfg, LOAD, kept, depth=depth)
+    assert said.weights == sum(p.nbytes for p in net.parameters())
+    held = sum(t.nbytes for t in (latents.video, latents.actions, latents.states, text))
+    assert said.peak - said.weights == pytest.approx(seen.peak + held, rel=0.1)
+
+
+def test_encoders_need_what_was_estimated() -> None:
+    cfg = config()
+    policy = XWAMPolicy(cfg)
+    cpu = torch.device("cpu")
+    video, text = policy.codecs.video(cpu), policy.codecs.text(cpu)
+    said = codec_memory(cfg, BATCH)
+    assert said.video == pytest.approx(sum(p.nbytes for p in video.vae.parameters()), rel=0.01)
+    assert said.text == pytest.approx(sum(p.nbytes for p in text.encoder.parameters()), rel=0.01)
+    clip = torch.rand(BATCH, 1, cfg.num_frames, 3, cfg.height, cfg.width)
+    latents = video.encode(clip)
+    for call, estimate in (
+        (lambda: video.encode(clip), said.encode_clip),
+        (lambda: video.encode(clip[:, :, :1]), said.encode_frame),
+        (lambda: video.decode(latents), said.decode_clip),
+    ):
+        with allocations() as seen:
+            call()
+        assert within(estimate, seen.peak)
+
+
+def test_eight_bit_moments_are_two_bytes_and_their_scales() -> None:
+    cfg = config()
+    numbers = sum(p.numel() for p in XWAMPolicy(cfg).parameters())
+    assert 2 * numbers < bytes_of_8bit_moments(cfg) < 2.2 * numbers
+
+
+def test_more_gpus_mean_less_on_each_but_never_less_than_what_is_gathered() -> None:
+    sharded = sharded_memory(config(checkpoint_every=1), LOAD)
+    peaks = [sharded.peak(gpus) for gpus in (1, 2, 8, 10**6)]
+    assert peaks == sorted(peaks, reverse=True)
+    assert peaks[-1] == pytest.approx(sharded.activations + sharded.gathered, rel=1e-3)
+
+
+def test_nothing_of_the_estimate_stays_behind() -> None:
+    """A table that the estimate left in a cache would be one without numbers."""
+    cfg = config()
+    training_memory(cfg, LOAD)
+    policy, batch = XWAMPolicy(cfg), packed_batch(cfg)
+    assert torch.isfinite(policy(batch)[0]).all()
+    acting_memory(cfg, LOAD, torch.float32, depth=True)
+    assert torch.isfinite(policy(batch)[0]).all()
+
+
+def test_the_count_is_right_where_it_can_be_counted_by_hand() -> None:
+    live = LiveBytes()
+    with live:
+        a = torch.zeros(1000)  # 4000
+        b = a.view(10, 100)  # the same
+        c = b.double()  # 8000
+        assert live.now == 12_000
+        del c
+        d = torch.zeros(500)
+        assert (live.now, live.peak) == (6_000, 12_000)
+        del a, d
+        assert live.now == 4_000  # the view keeps it
+        del b
+    assert (live.now, live.peak) == (0, 12_000)
+
+
+# --- the command ---
+
+
+def tier(how: str, total_gb: float, cached: bool = False, **settings: Any) -> Tier:
+    use = "training" if how else "inference"
+    chosen = tuple(f"{name}={value}" for name, value in settings.items())
+    return Tier(
+        f"{how or 'acting'} {total_gb}", use, how, chosen, cached, Parts(round(total_gb * 1e9), 0, 0, 0, 0)
+    )
+
+
+@pytest.fixture
+def tiers(monkeypatch: pytest.MonkeyPatch) -> list[Tier]:
+    found = [
+        tier("", 20, weights_dtype="bfloat16"),
+        tier("", 9, cached=True, weights_dtype="bfloat16", depth="none"),
+        tier("full", 130, checkpoint_every=0),
+        tier("fsdp", 60, cached=True, checkpoint_every=1),
+        tier("8bit", 50, optimizer_8bit="true", checkpoint_every=1),
+        tier("lora", 16, weights_dtype="bfloat16", checkpoint_every=1),
+    ]
+    monkeypatch.setattr("lerobot_xwam.planning.tiers.inference_tiers", lambda *_: found[:2])
+    monkeypatch.setattr("lerobot_xwam.planning.tiers.training_tiers", lambda *_: found[2:])
+    return found
+
+
+def plan(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
+    assert main(["plan", "--json", *map(str, arguments)]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_best_that_fits_is_chosen(tiers: list[Tier], capsys: pytest.CaptureFixture[str]) -> None:
+    def best(memory: float, *more: object) -> list[str | None]:
+        said = plan(capsys, "--gpu-memory", memory, *more)["best"]
+        return [said[use]["name"] if use in said else None for use in ("inference", "training")]
+
+    assert best(140) == ["acting 20", "full 130"]
+    assert best(80) == ["acting 20", "fsdp 60"]
+    assert best(52) == ["acting 20", "8bit 50"]
+    assert best(51) == ["acting 20", "lora 16"]  # 1.5 GB are kept free
+    assert best(51, "--reserve", 0.5) == ["acting 20", "8bit 50"]
+    assert best(12) == ["acting 9", None]
+    assert best(5) == [None, None]
+
+
+def test_every_training_command_is_one_that_lerobot_reads(
+    tiers: list[Tier], capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = {140: "full", 80: "fsdp", 52: "8bit", 20: "lora"}
+    for memory, how in wanted.items():
+        said = plan(capsys, "--preset", "tiny", "--gpu-memory", memory, "--gpus", 8, "--batch", 3)
+        *before, last = said["best"]["training"]["commands"]
+        assert bool(before) == (how == "fsdp")
+        assert last.startswith("accelerate launch")
+        assert ("--config_file configs/accelerate_8gpu_fsdp.yaml" in last) == (how == "fsdp")
+        words = shlex.split(last.split("$(which lerobot-train)")[1])
+        config = draccus.parse(TrainPipelineConfig, args=words)
+        assert isinstance(config.policy, XWAMConfig)
+        assert (config.policy.preset, config.batch_size) == ("tiny", 3)
+        assert config.policy.optimizer_8bit == (how == "8bit")
+        assert config.policy.checkpoint_every == (0 if how == "full" else 1)
+        assert config.policy.weights_dtype == ("bfloat16" if how == "lora" else "")
+        assert (config.peft is not None and config.peft.r == 32) == (how == "lora")
+        assert bool(config.policy.text_cache and config.policy.latent_cache) == (how == "fsdp")
+    assert (ROOT / "configs/accelerate_8gpu_fsdp.yaml").is_file()
+
+
+def test_inference_commands_name_the_checkpoint(
+    tiers: list[Tier], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    XWAMPolicy(config()).save_pretrained(tmp_path)
+    said = plan(capsys, "--policy", tmp_path, "--gpu-memory", 12, "--for", "inference")
+    assert said["views"] == 2
+    first, last = said["best"]["inference"]["commands"]
+    assert (
+        first == "lerobot-xwam cache-text --codecs tiny --dataset YOUR_NAME/DATASET --out prompts.safetensors"
+    )
+    assert last.startswith(f"lerobot-eval --policy.path={tmp_path} --policy.weights_dtype=bfloat16 ")
+    assert "--policy.depth=none --policy.text_cache=prompts.safetensors" in last
+
+
+def test_the_whole_command_on_the_tiny_model(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--preset", "tiny", "--views", "1", "--resolution", "32", "32"]
+    assert main(["plan", "--gpu-memory", "2", "--for", "inference", *small]) == 0
+    out = capsys.readouterr().out
+    assert "tiny: 1 views of 32x32, batch 1; 1 GPU(s) of 2 GB" in out
+    assert out.count("\n+ inference") == 4
+    assert "inference: inference, with depth, text encoder resident\n  lerobot-eval" in out
+
+
+def test_tiers_are_ordered_as_they_should_be() -> None:
+    cfg = config(dim=64, ffn_dim=128)
+    acting = {t.name: t.parts for t in inference_tiers(cfg, LOAD)}
+    assert len(acting) == 4
+    totals = [parts.total for parts in acting.values()]
+    assert totals[0] > totals[1] > totals[3] and totals[0] > totals[2] > totals[3]
+    training = list(training_tiers(cfg, LOAD, gpus=4))
+    assert list(dict.fromkeys(t.how for t in training)) == ["full", "fsdp", "8bit", "lora"]
+    for kept, cached in zip(training[::2], training[1::2], strict=True):
+        assert (kept.cached, cached.cached) == (False, True)
+        assert kept.parts.total > cached.parts.total
+        assert cached.parts.codecs == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "--gpu-memory 24"),
+        (["--gpu-memory", "0"], "must be above 0"),
+        (["--gpu-memory", "24", "--resolution", "100", "320"], "height=100 is no multiple of 32"),
+        (["--gpu-memory", "24", "--preset", "huge"], "preset 'huge' is unknown"),
+    ],
+)
+def test_bad_questions_are_answered(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["plan", *arguments]) == 1
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+def test_a_gpu_needs_what_was_estimated() -> None:
+    cfg = config(dim=512, ffn_dim=2048, heads=8, dtype="bfloat16", device="cuda")
+    policy = XWAMPolicy(cfg).cuda()
+    batch = {k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in packed_batch(cfg, BATCH).items()}
+    policy.codecs.video(torch.device("cuda")), policy.codecs.text(torch.device("cuda"))
+    encoders = torch.cuda.memory_allocated() - sum(p.nbytes for p in policy.parameters())
+    optimizer = torch.optim.AdamW(policy.get_optim_params())
+    for _ in range(2):
+        torch.cuda.reset_peak_memory_stats()
+        optimizer.zero_grad(set_to_none=True)
+        policy.train()(batch)[0].backward()
+        optimizer.step()
+    measured = torch.cuda.max_memory_allocated() - encoders
+    assert training_memory(cfg, LOAD).peak == pytest.approx(measured, rel=0.1)

@@ -6,13 +6,14 @@ import argparse
 import logging
 import sys
 
-from . import cache_latents, cache_text, card, convert_official, convert_wan, imagine, tabletop
+from . import cache_latents, cache_text, card, convert_official, convert_wan, imagine, plan, tabletop
 
 VERBS = {
     "cache-latents": cache_latents,
     "cache-text": cache_text,
     "card": card,
     "imagine": imagine,
+    "plan": plan,
     "tabletop": tabletop,
     "convert-wan": convert_wan,
     "convert-official": convert_official,

@@ -47,7 +47,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     memory, gpus = _gpus(arguments)
     if min(arguments.batch, gpus) < 1 or memory <= 0:
-        raise ValueError(f"--gpu-memory {memory}, --gpus {gpus}, --batch {arguments.batch}: all must be above 0")
+        raise ValueError(
+            f"--gpu-memory {memory}, --gpus {gpus}, --batch {arguments.batch}: all must be above 0"
+        )
     config, views = _config(arguments)
     room = (memory - arguments.reserve) * GB
     tiers = list(_tiers(arguments, config, views, gpus))
@@ -103,7 +105,9 @@ def _config(arguments: argparse.Namespace) -> tuple[XWAMConfig, int]:
     if arguments.policy:
         config = PreTrainedConfig.from_pretrained(arguments.policy)
         if not isinstance(config, XWAMConfig):
-            raise ValueError(f"--policy {arguments.policy}: a {config.type!r} policy, this plans for xwam only")
+            raise ValueError(
+                f"--policy {arguments.policy}: a {config.type!r} policy, this plans for xwam only"
+            )
         views = arguments.views or len(config.cameras)
     else:
         config = XWAMConfig(preset=arguments.preset, device="cpu")
@@ -132,7 +136,9 @@ def _tiers(arguments: argparse.Namespace, config: XWAMConfig, views: int, gpus: 
     wanted = [use for use in USES if arguments.use in (None, use)]
     with tqdm(total=sum(count[use] for use in wanted), desc="planning", leave=False) as bar:
         for use in wanted:
-            all_of_it = inference_tiers(config, load) if use == "inference" else training_tiers(config, load, gpus)
+            all_of_it = (
+                inference_tiers(config, load) if use == "inference" else training_tiers(config, load, gpus)
+            )
             for tier in all_of_it:
                 bar.update(1)
                 yield tier

@@ -23,7 +23,11 @@ def commands(tier: Tier, config: XWAMConfig, *, weights: str | None, batch: int,
         act = ["lerobot-eval", f"--policy.path={weights or WEIGHTS}", *_flags(settings), "--env.type=ENV"]
         return [*(before if tier.cached else []), _line(act)]
     sizes = _sizes(config)
-    train = ["--policy.type=xwam", f"--policy.base_weights={weights or WEIGHTS}", *_flags([*sizes, *settings])]
+    train = [
+        "--policy.type=xwam",
+        f"--policy.base_weights={weights or WEIGHTS}",
+        *_flags([*sizes, *settings]),
+    ]
     train += [f"--dataset.repo_id={DATASET}", f"--batch_size={batch}", "--policy.push_to_hub=false"]
     if tier.how == "lora":
         train += ["--peft.method_type=LORA", f"--peft.r={RANK}", f"--peft.lora_alpha={RANK}"]
@@ -37,7 +41,9 @@ def commands(tier: Tier, config: XWAMConfig, *, weights: str | None, batch: int,
 
 def _launch(tier: Tier, gpus: int) -> list[str]:
     if tier.how == "fsdp":
-        return [f"accelerate launch --config_file {FSDP_CONFIG} --num_processes {gpus} $(which lerobot-train)"]
+        return [
+            f"accelerate launch --config_file {FSDP_CONFIG} --num_processes {gpus} $(which lerobot-train)"
+        ]
     if gpus > 1:
         return [f"accelerate launch --multi_gpu --num_processes {gpus} $(which lerobot-train)"]
     return ["lerobot-train"]

@@ -123,6 +123,4 @@ def _shard(memory: ShardedMemory, gpus: int) -> Parts:
 def _with_encoders(parts: Parts, codecs: CodecMemory) -> Parts:
     """Resident, and in use before the network's own activations and gradients are there."""
     using = max(codecs.encode_clip, codecs.encode_text) - parts.gradients
-    return replace(
-        parts, activations=max(parts.activations, using), codecs=codecs.video + codecs.text
-    )
+    return replace(parts, activations=max(parts.activations, using), codecs=codecs.video + codecs.text)
