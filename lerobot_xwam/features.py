@@ -57,6 +57,23 @@ def check_same(config: XWAMConfig, features: dict[str, dict[str, Any]]) -> None:
             raise ValueError(f"{key}: the dataset has {got} dims, this checkpoint {known.shape[0]}: {remedy}")
 
 
+# The saved processors were built with these; another value in the configuration would contradict them.
+PROCESSED = (
+    *("interface", "state_width", "action_width", "num_frames", "actions_per_frame"),
+    *("height", "width", "depth_near", "depth_far", "depth_unit"),
+)
+
+
+def check_processed(config: XWAMConfig, saved: XWAMConfig) -> None:
+    """Refuse to load a checkpoint with settings that its own processors do not follow."""
+    for name in PROCESSED:
+        if (got := getattr(config, name)) != (known := getattr(saved, name)):
+            raise ValueError(
+                f"{name}={got!r}: this checkpoint was trained with {known!r}, and its processors keep that. "
+                f"Leave --policy.{name} away, or start anew with --policy.base_weights, not --policy.path"
+            )
+
+
 def check(config: XWAMConfig) -> None:
     """Refuse what the network could only misread, in training and at inference."""
     if not config.cameras:

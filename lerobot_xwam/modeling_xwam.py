@@ -363,8 +363,11 @@ class XWAMPolicy(PreTrainedPolicy):
         for obsolete in ("resume_download", "proxies"):
             kwargs.pop(obsolete, None)
         source = str(pretrained_name_or_path)
+        saved = PreTrainedConfig.from_pretrained(source, revision=revision, **hub)
         if config is None:
-            config = PreTrainedConfig.from_pretrained(source, revision=revision, **hub)
+            config = saved
+        elif not config.base_weights or source != config.base_weights:
+            features.check_processed(config, saved)
         if config.use_peft and source == config.base_weights:
             policy = cls(config, **kwargs)  # what is new for the robot comes with the adapter
         else:

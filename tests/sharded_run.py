@@ -71,8 +71,9 @@ def run(how: Run) -> list[int]:
 
 @contextmanager
 def gathering_on_a_cpu() -> Iterator[None]:
-    """torch 2.11 gathers every tensor into memory that it uses again, and counts on `.cpu()` for a copy. There
-    is none on a CPU: weights are freed too early (it crashes), moments are overwritten by the next ones.
+    """torch 2.11 gathers every tensor into memory that it uses again, and counts on `.cpu()` for a copy.
+
+    There is none on a CPU: weights are freed too early (it crashes), moments overwritten by the next ones.
     """
 
     def copied(info: Any, states: dict[str, dict[str, Any]], name: str, *rest: Any) -> None:

@@ -321,6 +321,18 @@ def test_weights_of_another_preset(saved: Path, changes: dict[str, Any], fragmen
         XWAMPolicy(small_config(base_weights=str(saved), **changes))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("depth_near", 0.5), ("depth_far", 3.0), ("depth_unit", "m"), ("height", 48), ("interface", "ee")],
+)
+def test_settings_that_the_saved_processors_do_not_follow(saved: Path, name: str, value: Any) -> None:
+    config = PreTrainedConfig.from_pretrained(saved)
+    assert getattr(config, name) != value
+    setattr(config, name, value)
+    with pytest.raises(ValueError, match=says(f"{name}={value!r}", "--policy.base_weights")):
+        XWAMPolicy.from_pretrained(saved, config=config)
+
+
 def test_one_weight_too_few_or_too_many(saved: Path) -> None:
     file = saved / "model.safetensors"
     weights = load_file(file)

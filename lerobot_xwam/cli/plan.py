@@ -136,10 +136,8 @@ def _tiers(arguments: argparse.Namespace, config: XWAMConfig, views: int, gpus: 
     wanted = [use for use in USES if arguments.use in (None, use)]
     with tqdm(total=sum(count[use] for use in wanted), desc="planning", leave=False) as bar:
         for use in wanted:
-            all_of_it = (
-                inference_tiers(config, load) if use == "inference" else training_tiers(config, load, gpus)
-            )
-            for tier in all_of_it:
+            acts = use == "inference"
+            for tier in inference_tiers(config, load) if acts else training_tiers(config, load, gpus):
                 bar.update(1)
                 yield tier
 

@@ -66,7 +66,8 @@ def codec_memory(config: XWAMConfig, batch: int) -> CodecMemory:
 
     dtype = product_dtype(config)
     with torch.device("meta"):
-        vae = AutoencoderKLWan.from_config(_config_of(config, "vae")).to(dtype)
+        vae = AutoencoderKLWan.from_config(_config_of(config, "vae"))
+        nn.Module.to(vae, dtype)  # diffusers' own would warn of parts in float32, of which there are none
         text = UMT5EncoderModel(UMT5Config(**_config_of(config, "text_encoder"))).to(dtype)
     height, width, frames = config.height, config.width, config.num_frames
     latents = (config.latent_channels, config.latent_frames)

@@ -36,7 +36,8 @@ def find_weights(
         path = folder / name
         if not path.is_file():
             raise FileNotFoundError(
-                f"{path}: no such file; a checkpoint folder holds config.json and {path.name}"
+                f"{path}: no such file; a checkpoint folder holds config.json and {SAFETENSORS_SINGLE_FILE}"
+                + (", and an average if it was trained with --policy.ema_decay" if name != SAFETENSORS_SINGLE_FILE else "")
             )
         return path
     if source.startswith((".", "/", "~")) or source.count("/") != 1:
