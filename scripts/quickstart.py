@@ -22,6 +22,7 @@ BIN = Path(sys.executable).parent  # the commands of this environment, activated
 def stages(out: Path, settings: argparse.Namespace, device: str) -> list[Stage]:
     """The whole quickstart."""
     policy = out / "train/checkpoints/last/pretrained_model"
+    seen = [str(episode) for episode in range(settings.episodes)]
     return [
         Stage(
             "dataset",
@@ -37,6 +38,25 @@ def stages(out: Path, settings: argparse.Namespace, device: str) -> list[Stage]:
             bar="episodes",
         ),
         Stage(
+            "latents",
+            "encoding all training windows once, so that training need not",
+            (
+                str(BIN / "lerobot-xwam"),
+                "cache-latents",
+                f"--config={ROOT / 'configs/tiny.json'}",
+                f"--dataset={out / 'dataset'}",
+                # the last episode is kept unseen, for the imagination
+                "--episodes",
+                *seen,
+                "--variants=1",
+                f"--device={device}",
+                f"--out={out / 'latents'}",
+            ),
+            result=out / "latents/dataset/meta/info.json",
+            folder=out / "latents",
+            bar="caching latents",
+        ),
+        Stage(
             "train",
             f"training the tiny X-WAM for {settings.steps} steps on {device}",
             (
@@ -44,9 +64,9 @@ def stages(out: Path, settings: argparse.Namespace, device: str) -> list[Stage]:
                 f"--config_path={ROOT / 'configs/tiny.json'}",
                 f"--policy.device={device}",
                 f"--policy.scheduler_warmup_steps={max(1, settings.steps // 20)}",
-                f"--dataset.root={out / 'dataset'}",
-                # the last episode is kept unseen, for the imagination
-                f"--dataset.episodes={list(range(settings.episodes))}",
+                f"--policy.latent_cache={out / 'latents'}",
+                f"--dataset.root={out / 'latents/dataset'}",
+                f"--dataset.episodes=[{','.join(seen)}]",
                 f"--steps={settings.steps}",
                 f"--batch_size={settings.batch_size}",
                 "--num_workers=1",
@@ -99,12 +119,12 @@ def main() -> int:
     settings = parse_arguments()
     out: Path = settings.output.resolve()
     if settings.fresh:
-        for name in ("dataset", "train", "eval", "imagined", "logs"):
+        for name in ("dataset", "latents", "train", "eval", "imagined", "logs"):
             shutil.rmtree(out / name, ignore_errors=True)
     refuse_other_settings(out, settings)
     start = time.monotonic()
     todo = stages(out, settings, settings.device or find_device())
-    say(f"quickstart: four stages, a few minutes; results in {nice(out)}")
+    say(f"quickstart: five stages, a few minutes; results in {nice(out)}")
     new = False  # what follows a stage that ran now is out of date
     try:
         for number, stage in enumerate(todo, start=1):
@@ -190,7 +210,7 @@ def summarise(out: Path, seconds: float) -> None:
         if picture.suffix in {".png", ".gif", ".mp4"}:
             say(f"  {nice(picture)}")
     say(f"  {nice(out / 'eval')}  (the episodes in simulation)")
-    say(f"The four commands are at the top of the logs in {nice(out / 'logs')}.")
+    say(f"The five commands are at the top of the logs in {nice(out / 'logs')}.")
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ class Run:
     resume: bool = False
     killed_in: int | None = None  # step
     micro_batch: int = 0
+    kind: str = "fsdp1"  # or "ddp", which saves nothing here
 
     @property
     def checkpoint(self) -> Path:
@@ -100,7 +101,7 @@ def _train(how: Run, rank: int, meeting: Path) -> None:
     settings = TrainPipelineConfig(dataset=DatasetConfig(repo_id="local/toy"), policy=config)
     stored = how.checkpoint / "pretrained_model"
     policy = XWAMPolicy.from_pretrained(stored, config=config) if how.resume else XWAMPolicy(config)
-    model = shard(policy, "fsdp1").train()
+    model = shard(policy, how.kind).train()
     optimizer = config.get_optimizer_preset().build(policy.get_optim_params())
     scheduler = config.get_scheduler_preset().build(optimizer, how.steps)
     begin, losses = 0, []
@@ -113,14 +114,15 @@ def _train(how: Run, rank: int, meeting: Path) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             loss, _ = model(_batch(config, rank, step))
             loss.backward()
-            model.clip_grad_norm_(1.0)
+            if how.kind == "fsdp1":
+                model.clip_grad_norm_(1.0)
             optimizer.step()
             optimizer.zero_grad()
             scheduler.step()
             mean = loss.detach().clone()
             dist.all_reduce(mean)
             losses.append(mean.item() / PROCESSES)
-            if step + 1 in (how.save_after, how.steps):
+            if how.kind == "fsdp1" and step + 1 in (how.save_after, how.steps):
                 weights, moments = gather_fsdp_state_dicts(model, optimizer)
                 weights = {name: weight.clone() for name, weight in weights.items()}  # they were views
                 if rank == 0:

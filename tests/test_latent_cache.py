@@ -32,6 +32,7 @@ from lerobot_xwam import XWAMConfig
 from lerobot_xwam.caching import build
 from lerobot_xwam.cli.main import main
 from lerobot_xwam.codecs import video
+from lerobot_xwam.codecs.bundle import Codecs
 from lerobot_xwam.codecs.source import PACKAGED
 from lerobot_xwam.data.latent_store import shards
 from lerobot_xwam.data.latent_store.manifest import Manifest
@@ -539,3 +540,14 @@ def test_images_inside_of_the_parquet_files(tmp_path: Path) -> None:
         np.random.seed(1)
         losses.append(float(policy.forward(batch_of(dataset, preprocess, [0, 19]))[0]))
     assert losses[0] == losses[1]
+
+
+def test_latents_do_not_depend_on_the_callers_autocast() -> None:
+    """LeRobot trains under autocast; the cache is made, and robots run, without."""
+    codec = Codecs("tiny", None, torch.float32, 64).video(torch.device("cpu"))
+    frames = torch.rand(1, 1, 5, 3, 32, 48) * 2 - 1
+    latents = codec.encode(frames)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(codec.encode(frames), latents)
+        decoded = codec.decode(latents)
+    assert torch.equal(codec.decode(latents), decoded)

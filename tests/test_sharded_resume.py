@@ -27,8 +27,9 @@ def test_fsdp_resumes_exactly(tmp_path: Path, micro_batch: int) -> None:
         assert all(one[key].equal(two[key]) for key in one)
 
 
-def test_passes_make_the_same_training_under_fsdp(tmp_path: Path) -> None:
-    once, passes = (Run(tmp_path / str(n), steps=3, save_after=3, micro_batch=n) for n in (0, 1))
+@pytest.mark.parametrize("kind", ["fsdp1", "ddp"])
+def test_passes_make_the_same_training(tmp_path: Path, kind: str) -> None:
+    once, passes = (Run(tmp_path / str(n), steps=3, save_after=3, micro_batch=n, kind=kind) for n in (0, 1))
     run(once)
     run(passes)
     assert passes.losses() == pytest.approx(once.losses(), rel=1e-5)

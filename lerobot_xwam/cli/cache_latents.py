@@ -93,7 +93,8 @@ def run(arguments: argparse.Namespace) -> None:
         for problem in drop_damaged(store, thorough=arguments.verify):
             print(f"removed, is made again: {problem}")
         missing = store.missing()
-        fill(store, _windows(dataset, plan, missing, config, arguments.workers), config, codec, missing)
+        windows = _windows(dataset, plan, missing, config, str(device), arguments.workers)
+        fill(store, windows, config, codec, missing)
     print(_next_step(arguments, folder, plan))
 
 
@@ -161,7 +162,9 @@ def _open(meta: Any, config: XWAMConfig, arguments: argparse.Namespace) -> Any:
     )
 
 
-def _windows(dataset: Any, plan: Manifest, missing: list[int], config: XWAMConfig, workers: int) -> Any:
+def _windows(
+    dataset: Any, plan: Manifest, missing: list[int], config: XWAMConfig, device: str, workers: int
+) -> Any:
     """Packed batches of one window each, decoded ahead by the workers."""
     from copy import copy
 
@@ -170,7 +173,7 @@ def _windows(dataset: Any, plan: Manifest, missing: list[int], config: XWAMConfi
     from lerobot_xwam.processor_xwam import make_xwam_pre_post_processors
 
     local = copy(config)
-    local.device = "cpu"  # frames stay there until they are augmented
+    local.device = device  # frames are augmented there, as in training
     preprocess, _ = make_xwam_pre_post_processors(local)
     indices = [index for shard in missing for index in plan.indices(shard)]
     for batch in DataLoader(Subset(dataset, indices), batch_size=1, num_workers=workers):

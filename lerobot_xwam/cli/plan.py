@@ -4,7 +4,7 @@ The network's own code runs on tensors without memory, and every byte that would
 gradients, optimiser, activations, the frozen encoders. That is within a few percent of what PyTorch's
 allocator records. Not in it, and covered by --reserve: the GPU's context, workspaces inside of kernels, gaps
 in the allocator. Further settings add: --policy.ema_decay four bytes per trained weight, --policy.micro_batch
-the gradients once more. GB are 10^9 bytes. At 5 B this takes a minute or two; nothing is downloaded.
+up to the gradients once more. GB are 10^9 bytes. At 5 B this takes a minute or two; nothing is downloaded.
 
 Example:
   lerobot-xwam plan                                  # this machine's GPU

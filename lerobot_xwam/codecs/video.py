@@ -47,14 +47,17 @@ class VideoCodec:
         return torch.stack([self._decode(view) for view in latents.unbind(dim=3)], dim=1)
 
     def _encode(self, clip: Tensor) -> Tensor:
-        mode = (
-            self.vae.encode(clip.transpose(1, 2).to(self.vae.device, self.vae.dtype))
-            .latent_dist.mode()
-            .float()
-        )
+        frames = clip.transpose(1, 2).to(self.vae.device, self.vae.dtype)
+        with self._own_precision():
+            mode = self.vae.encode(frames).latent_dist.mode().float()
         return (mode - self._mean.to(mode)) / self._std.to(mode)  # B C T h w
 
     def _decode(self, latents: Tensor) -> Tensor:
         raw = latents.to(self.vae.device) * self._std.to(latents) + self._mean.to(latents)
-        frames = self.vae.decode(raw.to(self.vae.dtype)).sample.float()  # B 3 F H W
+        with self._own_precision():
+            frames = self.vae.decode(raw.to(self.vae.dtype)).sample.float()  # B 3 F H W
         return frames.clamp(-1, 1).transpose(1, 2)
+
+    def _own_precision(self) -> torch.autocast:
+        """Training runs under autocast, robots and caches do not: latents must be the same for all."""
+        return torch.autocast(self.vae.device.type, enabled=False)

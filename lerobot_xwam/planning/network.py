@@ -181,8 +181,8 @@ def enter(module: nn.Module) -> None:
                 empty = torch.empty(old.shape, dtype=old.dtype)
                 fresh[id(old)] = nn.Parameter(empty, requires_grad=old.requires_grad), old
             part.register_parameter(name, fresh[id(old)][0])
-        for name, old in part.named_buffers(recurse=False):
-            part.register_buffer(name, torch.empty(old.shape, dtype=old.dtype))
+        for name, buffer in part.named_buffers(recurse=False):
+            part.register_buffer(name, torch.empty(buffer.shape, dtype=buffer.dtype))
 
 
 def _adapt(net: XWAMTransformer, rank: int) -> None:
@@ -192,7 +192,7 @@ def _adapt(net: XWAMTransformer, rank: int) -> None:
     from ..modeling_xwam import XWAMPolicy
 
     targets = XWAMPolicy._get_default_peft_targets(None)  # type: ignore[arg-type]
-    get_peft_model(_Holder(net), LoraConfig(r=rank, lora_alpha=rank, **targets))  # type: ignore[arg-type]
+    get_peft_model(_Holder(net), LoraConfig(r=rank, lora_alpha=rank, **targets))
 
 
 def _inputs(config: XWAMConfig, load: Load) -> tuple[Latents, Times, Tensor]:

@@ -83,7 +83,7 @@ class Manifest:
         path = folder / FILE
         if not path.is_file():
             raise FileNotFoundError(
-                f"{folder}: no latent cache here (no {FILE}). Make one with lerobot-xwam cache-latents --out "
+                f"{folder.absolute()}: no latent cache here (no {FILE}). Make one with lerobot-xwam cache-latents --out "
                 f"{folder}, or train without (--policy.latent_cache=null)"
             )
         try:
