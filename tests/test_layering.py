@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation_results": set(),
     "pictures": {"files"},
     "weights": {"model", "codecs", "configuration_xwam", "presets", "files"},
-    "configuration_xwam": {"model", "codecs", "data", "presets", "features", "optimizers"},  # nothing that is heavy
+    "configuration_xwam": {"model", "codecs", "data", "presets", "features", "optimizers"},
     "features": {"configuration_xwam", "data"},
     "data": {"space", "files"},
     "codecs": {"files"},

@@ -70,10 +70,10 @@ def run(arguments: argparse.Namespace) -> None:
         f"{name}: {views} views of {config.height}x{config.width}, batch {arguments.batch}; "
         f"{gpus} GPU(s) of {memory:g} GB, {arguments.reserve:g} GB of each kept free. GB per GPU:"
     )
-    print(f"{'':58}{'weights':>8}{'grads':>8}{'optim':>8}{'activ':>8}{'codecs':>8}{'total':>8}")
+    print(f"{'':64}{'weights':>8}{'grads':>8}{'optim':>8}{'activ':>8}{'codecs':>8}{'total':>8}")
     for tier in tiers:
         numbers = [f"{value / GB:8.1f}" for value in _sums(tier).values()]
-        print(f"{'+' if tier.parts.total <= room else ' '} {tier.name:56}{''.join(numbers)}")
+        print(f"{'+' if tier.parts.total <= room else ' '} {tier.name:62}{''.join(numbers)}")
     for use in dict.fromkeys(tier.use for tier in tiers):
         if use in best:
             print(f"\n{use}: {best[use].name}\n  " + "\n  ".join(typed[use]))

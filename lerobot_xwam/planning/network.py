@@ -43,6 +43,7 @@ class TrainingMemory:
     passing: int  # forward and backward
     stepping: int  # the optimiser's step
     trained: int  # parameters
+    largest: int  # bytes of the largest trained weight
 
     @property
     def peak(self) -> int:
@@ -110,7 +111,13 @@ def training_memory(config: XWAMConfig, load: Load, *, adapter_rank: int = 0) ->
             gradients = sum(p.grad.nbytes for p in trained if p.grad is not None)
             moments, stepping = _step(trained, live)
     return TrainingMemory(
-        weights, gradients, moments, passing + moments, stepping, sum(p.numel() for p in trained)
+        weights=weights,
+        gradients=gradients,
+        optimizer=moments,
+        passing=passing + moments,
+        stepping=stepping,
+        trained=sum(p.numel() for p in trained),
+        largest=max(p.nbytes for p in trained),
     )
 
 

@@ -99,9 +99,10 @@ def training_tiers(config: XWAMConfig, load: Load, gpus: int = 1) -> Iterator[Ti
             sharded = sharded_memory(variant, load)
             yield from both(f"full, FSDP over {gpus}", "fsdp", every, _shard(sharded, gpus))
     for every, memory in enumerate(full):
-        # torchao steps weight by weight, so no copy of all is made on the way
+        # torchao steps weight by weight: both moments, the root and the new value of one, in float32
         passing = memory.passing - memory.optimizer + moments
-        small = replace(memory, optimizer=moments, passing=passing, stepping=0)
+        stepping = memory.weights + memory.gradients + moments + 4 * memory.largest
+        small = replace(memory, optimizer=moments, passing=passing, stepping=stepping)
         yield from both("full, 8-bit AdamW", "8bit", every, _parts(small), "optimizer_8bit=true")
     half = f"weights_dtype={str(product_dtype(config)).removeprefix('torch.')}"
     for every, variant in enumerate(variants):

@@ -35,9 +35,11 @@ def find_weights(
     if folder.is_dir():
         path = folder / name
         if not path.is_file():
+            average = "" if name == SAFETENSORS_SINGLE_FILE else ", and an average after --policy.ema_decay"
+            average = "" if name == SAFETENSORS_SINGLE_FILE else ", and an average if it had an ema_decay"
             raise FileNotFoundError(
                 f"{path}: no such file; a checkpoint folder holds config.json and {SAFETENSORS_SINGLE_FILE}"
-                + (", and an average if it was trained with --policy.ema_decay" if name != SAFETENSORS_SINGLE_FILE else "")
+                f"{average}"
             )
         return path
     if source.startswith((".", "/", "~")) or source.count("/") != 1:

@@ -83,8 +83,8 @@ class Manifest:
         path = folder / FILE
         if not path.is_file():
             raise FileNotFoundError(
-                f"{folder.absolute()}: no latent cache here (no {FILE}). Make one with lerobot-xwam cache-latents --out "
-                f"{folder}, or train without (--policy.latent_cache=null)"
+                f"{folder.absolute()}: no latent cache here (no {FILE}). Make one with "
+                f"lerobot-xwam cache-latents --out {folder}, or train without (--policy.latent_cache=null)"
             )
         try:
             held = json.loads(path.read_text(encoding="utf-8"))
