@@ -36,7 +36,6 @@ def find_weights(
         path = folder / name
         if not path.is_file():
             average = "" if name == SAFETENSORS_SINGLE_FILE else ", and an average after --policy.ema_decay"
-            average = "" if name == SAFETENSORS_SINGLE_FILE else ", and an average if it had an ema_decay"
             raise FileNotFoundError(
                 f"{path}: no such file; a checkpoint folder holds config.json and {SAFETENSORS_SINGLE_FILE}"
                 f"{average}"
