@@ -21,8 +21,8 @@ from .model.losses import LossWeights
 from .model.noise import NoiseLaw, TimeLaw
 from .model.sampler import Plan
 from .model.sizes import TransformerSizes
-from .optimizers import AdamW8bitConfig
 from .presets import PRESETS
+from .training.optimizers import AdamW8bitConfig
 
 FROM_PRESET = 0  # no size is zero, so zero can mean "as the preset has it"
 FRAMES_PER_LATENT = 4  # temporal stride of the Wan VAE

@@ -20,14 +20,11 @@ from lerobot.policies.pretrained import PreTrainedPolicy
 from torch import Tensor
 
 from . import features
-from .accumulation import Lesson, loss_in_passes, refuse_accelerates_accumulation
 from .caching.reading import LatentCache
 from .codecs.bundle import Codecs
 from .configuration_xwam import XWAMConfig
 from .data.batch import Clip, Observation
 from .data.views import center_crop
-from .ema import EMA_FILE, Average, refuse_what_has_no_average
-from .encoding import Encoded, augmentation_of, encode_augmented, encode_centered
 from .imagination import Imagination, film, stack_rollout
 from .model.fusion import given_of, join_depth
 from .model.losses import LossDivisors, LossMasks, xwam_loss
@@ -36,7 +33,10 @@ from .model.sampler import guided_denoiser
 from .model.transformer import XWAMTransformer, init_from_nothing, init_small
 from .model.types import Denoiser, Latents, Prediction, TextMemory, Times
 from .model_card import render_model_card
-from .randomness import fixed_generators, rollout_generators, training_generators, uniforms
+from .training.accumulation import Lesson, loss_in_passes, refuse_accelerates_accumulation
+from .training.ema import EMA_FILE, Average, refuse_what_has_no_average
+from .training.encoding import Encoded, augmentation_of, encode_augmented, encode_centered
+from .training.randomness import fixed_generators, rollout_generators, training_generators, uniforms
 from .weights.fingerprint import fingerprint, verify_base
 from .weights.loading import find_weights, load_exactly
 from .weights.precision import make_trainable

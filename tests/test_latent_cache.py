@@ -37,9 +37,9 @@ from lerobot_xwam.codecs.source import PACKAGED
 from lerobot_xwam.data.latent_store import shards
 from lerobot_xwam.data.latent_store.manifest import Manifest
 from lerobot_xwam.data.latent_store.store import LatentStore
-from lerobot_xwam.encoding import augmentation_of, encode_augmented
 from lerobot_xwam.modeling_xwam import XWAMPolicy
-from lerobot_xwam.randomness import variant_generators
+from lerobot_xwam.training.encoding import augmentation_of, encode_augmented
+from lerobot_xwam.training.randomness import variant_generators
 from lerobot_xwam.weights import output_folder
 
 

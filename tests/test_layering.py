@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lerobot_xwam"
 
 BRICKS = {"model", "codecs", "space", "weights", "data", "configuration_xwam", "features", "presets", "files"}
-POLICY = BRICKS | {"modeling_xwam", "processor_xwam", "imagination", "model_card", "pictures", "randomness"}
-POLICY |= {"caching", "encoding", "evaluation_results"}
+POLICY = BRICKS | {"modeling_xwam", "processor_xwam", "imagination", "model_card", "pictures", "training"}
+POLICY |= {"caching", "evaluation_results"}
 
 # room -> what it may import of this package, besides itself; from top to bottom
 MAY_IMPORT: dict[str, set[str]] = {
@@ -21,27 +21,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lerobot_xwam": POLICY | {"envs", "robots"},  # the package's __init__ registers all of them
     "envs": POLICY,
     "robots": POLICY,
-    "modeling_xwam": POLICY | {"accumulation", "ema", "sharding"},
+    "modeling_xwam": POLICY,
     "processor_xwam": BRICKS,
-    "caching": BRICKS | {"encoding", "randomness"},
-    "encoding": {"codecs", "data", "configuration_xwam"},
+    "caching": BRICKS | {"training"},
+    "training": {"model", "codecs", "data", "configuration_xwam", "files"},
     "imagination": {"model", "codecs"},
-    "accumulation": {"model", "sharding"},
-    "ema": {"files", "sharding"},
-    "adamw_8bit": set(),  # the only file that knows torchao
-    "optimizers": {"adamw_8bit", "sharding"},
-    "sharding": set(),
     "model_card": {"configuration_xwam", "presets", "evaluation_results"},
     "evaluation_results": set(),
     "pictures": {"files"},
     "weights": {"model", "codecs", "configuration_xwam", "presets", "files"},
-    "configuration_xwam": {"model", "codecs", "data", "presets", "features", "optimizers"},
+    "configuration_xwam": {"model", "codecs", "data", "presets", "features", "training"},
     "features": {"configuration_xwam", "data"},
     "data": {"space", "files"},
     "codecs": {"files"},
     "space": {"files"},
     "model": set(),
-    "randomness": set(),
     "presets": set(),
     "files": set(),
 }

@@ -21,7 +21,6 @@ from toys import packed_batch, small_config
 
 from lerobot_xwam import XWAMConfig
 from lerobot_xwam.cli.main import main
-from lerobot_xwam.encoding import Encoded
 from lerobot_xwam.model.fusion import given_of
 from lerobot_xwam.model.noise import clock_times
 from lerobot_xwam.modeling_xwam import XWAMPolicy
@@ -36,6 +35,7 @@ from lerobot_xwam.planning.network import (
     training_memory,
 )
 from lerobot_xwam.planning.tiers import Parts, Tier, inference_tiers, training_tiers
+from lerobot_xwam.training.encoding import Encoded
 
 ROOT = Path(__file__).parent.parent
 BATCH, CAMERAS = 4, ("front", "left")

@@ -24,9 +24,9 @@ from lerobot.policies.factory import make_policy
 from safetensors.torch import load_file, save_file
 from toys import ONE_CAMERA, metadata, packed_batch, small_config, wake_up
 
-from lerobot_xwam.ema import EMA_FILE, Average
 from lerobot_xwam.modeling_xwam import XWAMPolicy
-from lerobot_xwam.optimizers import AdamW8bitConfig
+from lerobot_xwam.training.ema import EMA_FILE, Average
+from lerobot_xwam.training.optimizers import AdamW8bitConfig
 from lerobot_xwam.weights.fingerprint import fingerprint
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -318,7 +318,7 @@ def test_8_bit_moments_move_the_weights_as_adamw_does() -> None:
 
 
 def test_8_bit_without_torchao(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("torchao", "torchao.optim", "lerobot_xwam.adamw_8bit"):
+    for name in ("torchao", "torchao.optim", "lerobot_xwam.training.adamw_8bit"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=r"lerobot_policy_xwam\[optim8bit\]"):
         AdamW8bitConfig().build(torch.nn.Linear(2, 2).parameters())

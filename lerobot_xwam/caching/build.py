@@ -21,8 +21,8 @@ from ..data.latent_store.fingerprint import value_mark
 from ..data.latent_store.manifest import DATASET, FILE, Manifest, differences
 from ..data.latent_store.shards import DTYPES, Variant, write_shard
 from ..data.latent_store.store import LatentStore
-from ..encoding import augmentation_of, encode_augmented
-from ..randomness import variant_generators
+from ..training.encoding import augmentation_of, encode_augmented
+from ..training.randomness import variant_generators
 from ..weights.output_folder import require_space
 from .identity import codec_parts, dataset_parts, policy_parts, uses_depth
 

@@ -11,7 +11,7 @@ from lerobot.utils.constants import HF_LEROBOT_HOME
 from ..codecs.source import local_part
 from ..configuration_xwam import XWAMConfig
 from ..data.latent_store.fingerprint import file_mark, value_mark
-from ..encoding import augmentation_of
+from ..training.encoding import augmentation_of
 
 WEIGHTS = (".safetensors", ".bin", ".json")
 SHORT = 60  # characters of a value that is shown as it is

@@ -14,7 +14,7 @@ from ..data.latent_store.bare import original_of
 from ..data.latent_store.fingerprint import value_mark
 from ..data.latent_store.manifest import DATASET, differences
 from ..data.latent_store.store import LatentStore
-from ..encoding import Encoded
+from ..training.encoding import Encoded
 from .identity import codec_parts, dataset_parts, policy_parts, uses_depth
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from .files import appearing
+from ..files import appearing
 from .sharding import will_be_sharded
 
 EMA_FILE = "ema.safetensors"

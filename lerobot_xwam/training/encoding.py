@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .codecs.depth import valid_latents
-from .codecs.video import VideoCodec
-from .configuration_xwam import XWAMConfig
-from .data.views import Augmentation, augment, center_crop
+from ..codecs.depth import valid_latents
+from ..codecs.video import VideoCodec
+from ..configuration_xwam import XWAMConfig
+from ..data.views import Augmentation, augment, center_crop
 
 
 @dataclass(frozen=True)

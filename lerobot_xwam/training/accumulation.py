@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .model.losses import LossMasks
-from .model.types import Latents, Times
+from ..model.losses import LossMasks
+from ..model.types import Latents, Times
 from .sharding import is_sharded
 
 Logs = dict[str, float]
