@@ -16,6 +16,7 @@ from lerobot.optim import AdamWConfig, DiffuserSchedulerConfig
 
 from . import features
 from .codecs.depth import DEPTH_CODEC_VERSION
+from .data.views import Augmentation
 from .model.fusion import DepthMode
 from .model.losses import LossWeights
 from .model.noise import NoiseLaw, TimeLaw
@@ -303,6 +304,10 @@ class XWAMConfig(PreTrainedConfig):
         return LossWeights(
             self.loss_video, self.loss_actions, self.loss_states, self.loss_depth, self.loss_spectrum
         )
+
+    @property
+    def augmentation(self) -> Augmentation:
+        return Augmentation(self.crop_ratio, self.brightness, self.contrast, self.saturation, self.hue)
 
     @property
     def cameras(self) -> list[str]:

@@ -35,7 +35,7 @@ from .model.types import Denoiser, Latents, Prediction, TextMemory, Times
 from .model_card import render_model_card
 from .training.accumulation import Lesson, loss_in_passes, refuse_accelerates_accumulation
 from .training.ema import EMA_FILE, Average, refuse_what_has_no_average
-from .training.encoding import Encoded, augmentation_of, encode_augmented, encode_centered
+from .training.encoding import Encoded, encode_augmented, encode_centered
 from .training.randomness import fixed_generators, rollout_generators, training_generators, uniforms
 from .weights.fingerprint import fingerprint, verify_base
 from .weights.loading import find_weights, load_exactly
@@ -190,7 +190,7 @@ class XWAMPolicy(PreTrainedPolicy):
             )
         codec = self.codecs.video(self._device)
         if self.training:
-            return encode_augmented(codec, rgb, depth, augmentation_of(cfg), generators)
+            return encode_augmented(codec, rgb, depth, cfg.augmentation, generators)
         return encode_centered(codec, rgb, depth, cfg.crop_ratio)
 
     # --- Acting ---

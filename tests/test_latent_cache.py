@@ -38,7 +38,7 @@ from lerobot_xwam.data.latent_store import shards
 from lerobot_xwam.data.latent_store.manifest import Manifest
 from lerobot_xwam.data.latent_store.store import LatentStore
 from lerobot_xwam.modeling_xwam import XWAMPolicy
-from lerobot_xwam.training.encoding import augmentation_of, encode_augmented
+from lerobot_xwam.training.encoding import encode_augmented
 from lerobot_xwam.training.randomness import variant_generators
 from lerobot_xwam.weights import output_folder
 
@@ -110,7 +110,7 @@ def test_the_loss_is_that_of_the_uncached_crop(cache: Path, monkeypatch: pytest.
         variants = store.choose(generators)
         drawn.append(variants)
         parts = zip(windows, variants, clip.observation.video, clip.depth, strict=True)
-        codec, how = plain.codecs.video(torch.device("cpu")), augmentation_of(plain.config)
+        codec, how = plain.codecs.video(torch.device("cpu")), plain.config.augmentation
         found = [
             encode_augmented(
                 codec, rgb[None], depth[None], how, variant_generators([window], [variant], seed)

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "modeling_xwam": POLICY,
     "processor_xwam": BRICKS,
     "caching": BRICKS | {"training"},
-    "training": {"model", "codecs", "data", "configuration_xwam", "files"},
+    "training": {"model", "codecs", "data", "files"},
     "imagination": {"model", "codecs"},
     "model_card": {"configuration_xwam", "presets", "evaluation_results"},
     "evaluation_results": set(),

@@ -21,7 +21,7 @@ from ..data.latent_store.fingerprint import value_mark
 from ..data.latent_store.manifest import DATASET, FILE, Manifest, differences
 from ..data.latent_store.shards import DTYPES, Variant, write_shard
 from ..data.latent_store.store import LatentStore
-from ..training.encoding import augmentation_of, encode_augmented
+from ..training.encoding import encode_augmented
 from ..training.randomness import variant_generators
 from ..weights.output_folder import require_space
 from .identity import codec_parts, dataset_parts, policy_parts, uses_depth
@@ -150,7 +150,7 @@ def encode_window(
     """All variants of one window, as they are stored. One by one, like a batch of one in training."""
     rgb = batch[VIDEO]  # 1 V F 3 H W
     depth = batch[DEPTH] if plan.depth else None  # 1 V F 2 H W
-    how, dtype, found = augmentation_of(config), DTYPES[plan.dtype], []
+    how, dtype, found = config.augmentation, DTYPES[plan.dtype], []
     for variant in range(plan.variants):
         generators = variant_generators([index], [variant], plan.seed)
         encoded = encode_augmented(codec, rgb, depth, how, generators)

@@ -11,7 +11,6 @@ from lerobot.utils.constants import HF_LEROBOT_HOME
 from ..codecs.source import local_part
 from ..configuration_xwam import XWAMConfig
 from ..data.latent_store.fingerprint import file_mark, value_mark
-from ..training.encoding import augmentation_of
 
 WEIGHTS = (".safetensors", ".bin", ".json")
 SHORT = 60  # characters of a value that is shown as it is
@@ -33,7 +32,7 @@ def policy_parts(config: XWAMConfig) -> dict[str, Any]:
         for name in ("depth_unit", "depth_near", "depth_far", "depth_codec_version"):
             parts[name] = getattr(config, name)
     parts["precision of the VAE (dtype)"] = config.dtype
-    for name, value in vars(augmentation_of(config)).items():
+    for name, value in vars(config.augmentation).items():
         parts[f"augmentation: {name}"] = value
     return parts
 

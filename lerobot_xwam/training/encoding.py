@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ..codecs.depth import valid_latents
 from ..codecs.video import VideoCodec
-from ..configuration_xwam import XWAMConfig
 from ..data.views import Augmentation, augment, center_crop
 
 
@@ -25,10 +24,6 @@ class Encoded:
         depth = None if self.depth is None else self.depth.to(device)
         valid = None if self.valid is None else self.valid.to(device)
         return Encoded(self.video.to(device), depth, valid)
-
-
-def augmentation_of(config: XWAMConfig) -> Augmentation:
-    return Augmentation(config.crop_ratio, config.brightness, config.contrast, config.saturation, config.hue)
 
 
 @torch.no_grad()
