@@ -153,9 +153,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, default=ROOT / "outputs/quickstart", help="folder for everything"
     )
-    parser.add_argument("--episodes", type=at_least_one, default=15, help="expert episodes to train on")
-    parser.add_argument("--steps", type=at_least_one, default=300, help="training steps")
-    parser.add_argument("--batch-size", type=at_least_one, default=4, help="clips per step")
+    parser.add_argument("--episodes", type=at_least_one, default=8, help="expert episodes to train on")
+    parser.add_argument("--steps", type=at_least_one, default=800, help="training steps")
+    parser.add_argument("--batch-size", type=at_least_one, default=8, help="clips per step")
     parser.add_argument("--eval-episodes", type=at_least_one, default=4, help="episodes in simulation")
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), default=None, help="the GPU if there is one, else CPU"
