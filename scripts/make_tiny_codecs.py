@@ -1,6 +1,6 @@
 """Make the tiny codecs that ship with the package: real classes, small sizes, nothing to download.
 
-    python scripts/make_tiny_codecs.py            # everything, about half an hour on one core
+    python scripts/make_tiny_codecs.py            # everything, about ten minutes on one core
     python scripts/make_tiny_codecs.py --only text
 
 Writes the layout of a diffusers pipeline (`vae`, `text_encoder`, `tokenizer`) into lerobot_xwam/assets/tiny.
