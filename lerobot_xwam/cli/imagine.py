@@ -94,6 +94,10 @@ def _load_policy(arguments: argparse.Namespace) -> tuple[Any, Any]:
     from lerobot_xwam.configuration_xwam import XWAMConfig
     from lerobot_xwam.modeling_xwam import XWAMPolicy
 
+    for name in ("policy", "dataset"):
+        source = getattr(arguments, name)
+        if not Path(source).is_dir() and (source.startswith((".", "/", "~")) or source.count("/") != 1):
+            raise FileNotFoundError(f"--{name} {source}: no such folder, and no Hub id like NAME/REPO either")
     config = PreTrainedConfig.from_pretrained(arguments.policy)
     if not isinstance(config, XWAMConfig):
         raise ValueError(f"--policy {arguments.policy}: a {config.type!r} policy, only xwam imagines")
