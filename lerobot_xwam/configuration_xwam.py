@@ -91,7 +91,7 @@ class XWAMConfig(PreTrainedConfig):
     depth_unit: Literal["mm", "m"] = (
         "mm"  # of float depth frames as they arrive; integer frames are always millimetres
     )
-    depth_near: float = 0.2  # metres; the depth codec maps 1/near to +1 and 1/far to -1
+    depth_near: float = 0.1  # metres; the depth codec maps 1/near to +1 and 1/far to -1
     depth_far: float = 10.0
     depth_codec_version: int = DEPTH_CODEC_VERSION
     default_task: str | None = None  # the instruction where a dataset or env has none

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "lerobot_xwam"
 
 BRICKS = {"model", "codecs", "space", "weights", "data", "configuration_xwam", "features", "presets", "files"}
 POLICY = BRICKS | {"modeling_xwam", "processor_xwam", "imagination", "model_card", "pictures", "training"}
-POLICY |= {"caching", "evaluation_results"}
+POLICY |= {"caching", "checkpoints", "evaluation_results"}
 
 # room -> what it may import of this package, besides itself; from top to bottom
 MAY_IMPORT: dict[str, set[str]] = {
@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "envs": POLICY,
     "robots": POLICY,
     "modeling_xwam": POLICY,
+    "checkpoints": BRICKS | {"model_card", "training"},
     "processor_xwam": BRICKS,
     "caching": BRICKS | {"training"},
     "training": {"model", "codecs", "data", "files"},

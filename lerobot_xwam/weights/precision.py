@@ -27,3 +27,7 @@ def make_trainable(net: XWAMTransformer, weights_dtype: str) -> None:
     for parameter in net.parameters():
         if parameter.requires_grad or not adapted:
             parameter.data = parameter.data.to(torch.float32)
+
+
+def dtype_named(name: str) -> torch.dtype:
+    return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
