@@ -63,8 +63,8 @@ def lesson(tmp_path_factory: pytest.TempPathFactory) -> Lesson:
 def _learn(policy: XWAMPolicy, batch: dict[str, Any]) -> None:
     """A plain training loop on one batch; the frozen codecs see the same frames always, so they look once."""
     policy.train()
-    clean = policy._encode_clip(Clip.of(batch), [torch.Generator() for _ in batch["task"]])
-    policy._encode_clip = lambda clip, generators: clean  # type: ignore[method-assign]
+    clean = policy._encode_clip(Clip.of(batch), [torch.Generator() for _ in batch["task"]], batch)
+    policy._encode_clip = lambda *_: clean  # type: ignore[method-assign]
     optimizer = torch.optim.AdamW(policy.get_optim_params(), lr=LEARNING_RATE, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS, pct_start=0.1)
     for _ in range(STEPS):
@@ -108,7 +108,7 @@ def test_depth_is_imagined(lesson: Lesson) -> None:
     torch.manual_seed(2)
     imagination = policy.imagine(clip.observation)
     rollout = imagination.finish(imagination.draft())
-    _, wanted, _ = policy._encode_clip(clip, [])
+    _, wanted, _ = policy._encode_clip(clip, [], lesson.batch)
     assert wanted is not None and rollout.depth is not None
     unexplained = float((rollout.depth - wanted).square().mean() / wanted.var())
     print(f"depth latents: {unexplained:.4f} of the variance unexplained")
