@@ -20,13 +20,13 @@ from .data.views import Augmentation
 from .model.fusion import DepthMode
 from .model.losses import LossWeights
 from .model.noise import NoiseLaw, TimeLaw
+from .model.rope import FRAMES_PER_LATENT
 from .model.sampler import Plan
 from .model.sizes import TransformerSizes
 from .presets import PRESETS
 from .training.optimizers import AdamW8bitConfig
 
 FROM_PRESET = 0  # no size is zero, so zero can mean "as the preset has it"
-FRAMES_PER_LATENT = 4  # temporal stride of the Wan VAE
 
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan
@@ -19,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import UMT5Config, UMT5EncoderModel
 
 from lerobot_xwam.model.sizes import TransformerSizes
+from lerobot_xwam.planning.codecs import KNOWN
 from lerobot_xwam.weights.conversion import Shapes, wanted_shapes
 from lerobot_xwam.weights.encoder_keys import inverse, rename, text_encoder_table, vae_table
 from lerobot_xwam.weights.keys import to_diffusers, to_official
@@ -29,32 +29,6 @@ from lerobot_xwam.weights.stored import FLOATS, Stored
 
 BEGINNING = 512  # numbers at the start of a tensor that are not zero
 
-# The encoders of the real release. They are float32 there: with the network in bfloat16 this makes 38.9 GB.
-WAN22_VAE: dict[str, Any] = {
-    "base_dim": 160,
-    "decoder_base_dim": 256,
-    "z_dim": 48,
-    "dim_mult": [1, 2, 4, 4],
-    "num_res_blocks": 2,
-    "attn_scales": [],
-    "temperal_downsample": [False, True, True],
-    "is_residual": True,
-    "in_channels": 12,
-    "out_channels": 12,
-    "patch_size": 2,
-    "latents_mean": [0.0] * 48,
-    "latents_std": [1.0] * 48,
-}
-UMT5_XXL: dict[str, Any] = {
-    "vocab_size": 256384,
-    "d_model": 4096,
-    "d_kv": 64,
-    "d_ff": 10240,
-    "num_heads": 64,
-    "num_layers": 24,
-    "feed_forward_proj": "gated-gelu",
-}
-
 
 def network_shapes(sizes: TransformerSizes) -> Shapes:
     return {MODEL + to_official(name): shape for name, shape in wanted_shapes(sizes).items()}
@@ -63,13 +37,14 @@ def network_shapes(sizes: TransformerSizes) -> Shapes:
 def encoder_shapes() -> Shapes:
     """VAE and text encoder of Wan2.2 under the release's names."""
     with torch.device("meta"):
-        vae = AutoencoderKLWan(**WAN22_VAE).state_dict()
-        text = UMT5EncoderModel(UMT5Config(**UMT5_XXL)).state_dict()
+        # float32 in the real release: with the network in bfloat16 this makes 38.9 GB
+        vae = AutoencoderKLWan(**KNOWN["vae"]).state_dict()
+        text = UMT5EncoderModel(UMT5Config(**KNOWN["text_encoder"])).state_dict()
     text.pop("encoder.embed_tokens.weight", None)
     names = inverse(vae_table()), inverse(text_encoder_table())
     shapes = {VAE + rename(name, names[0]): tuple(tensor.shape) for name, tensor in vae.items()}
     shapes |= {TEXT + rename(name, names[1]): tuple(tensor.shape) for name, tensor in text.items()}
-    return shapes | {"vae.mean": (WAN22_VAE["z_dim"],), "vae.std": (WAN22_VAE["z_dim"],)}
+    return shapes | {"vae.mean": (KNOWN["vae"]["z_dim"],), "vae.std": (KNOWN["vae"]["z_dim"],)}
 
 
 def write_release(folder: Path, sizes: TransformerSizes, config: str, *, encoders: bool = False) -> Path:

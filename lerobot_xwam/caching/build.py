@@ -18,7 +18,7 @@ from ..configuration_xwam import XWAMConfig
 from ..data.batch import DEPTH, VIDEO
 from ..data.latent_store.bare import bare_bytes, original_of, write_bare_dataset
 from ..data.latent_store.fingerprint import value_mark
-from ..data.latent_store.manifest import DATASET, FILE, Manifest, differences
+from ..data.latent_store.manifest import DATASET, FILE, Manifest, differences, listed
 from ..data.latent_store.shards import DTYPES, Variant, write_shard
 from ..data.latent_store.store import LatentStore
 from ..training.encoding import encode_augmented
@@ -190,12 +190,9 @@ def _refuse_another(there: Manifest, plan: Manifest, folder: Path) -> None:
     if there.identity != plan.identity and not changes:
         changes.append("the layout of its shards")
     if changes:
-        more = f"\n  ... and {len(changes) - 8} more" if len(changes) > 8 else ""
         raise ValueError(
-            f"{folder} holds latents of something else:\n  "
-            + "\n  ".join(changes[:8])
-            + more
-            + "\nRemove it, or choose another folder with --out"
+            f"{folder} holds latents of something else:{listed(changes)}\n"
+            "Remove it, or choose another folder with --out"
         )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..configuration_xwam import XWAMConfig
 from ..data.latent_store.bare import original_of
 from ..data.latent_store.fingerprint import value_mark
-from ..data.latent_store.manifest import DATASET, differences
+from ..data.latent_store.manifest import DATASET, differences, listed
 from ..data.latent_store.store import LatentStore
 from ..training.encoding import Encoded
 from .identity import codec_parts, dataset_parts, policy_parts, uses_depth
@@ -80,12 +80,9 @@ class LatentCache:
             elif where.is_dir():
                 changes += differences(dataset, dataset_parts(where, images))
         if changes:
-            more = f"\n  ... and {len(changes) - 8} more" if len(changes) > 8 else ""
             raise ValueError(
-                f"{folder}: these latents were made from something else:\n  "
-                + "\n  ".join(changes[:8])
-                + more
-                + "\nMake a cache for these settings with lerobot-xwam cache-latents --out NEW_FOLDER, or "
+                f"{folder}: these latents were made from something else:{listed(changes)}\n"
+                "Make a cache for these settings with lerobot-xwam cache-latents --out NEW_FOLDER, or "
                 "train without one (--policy.latent_cache=null)"
             )
 

@@ -119,3 +119,9 @@ def differences(stored: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
             yield f"{name}: is new"
         elif stored[name] != now[name]:
             yield f"{name}: was {stored[name]}, is {now[name]}"
+
+
+def listed(changes: list[str], shown: int = 8) -> str:
+    """The first differences, a line each, and how many more there are."""
+    more = [f"... and {len(changes) - shown} more"] if len(changes) > shown else []
+    return "\n  ".join(["", *changes[:shown], *more])
