@@ -206,16 +206,52 @@ make_venv() {
 }
 
 install_packages() {
-  local target="${ROOT}[dev]" pins="$ROOT/constraints.txt"
   local -x TMPDIR="$VENV/tmp" # pip unpacks gigabytes: not in a small /tmp, and a killed pip leaves them behind
   mkdir -p "$TMPDIR"
+  install_with_pins "the packages" -e "${ROOT}[dev]"
+  # Alone, for it also asks for a keyboard driver that must be compiled and for a second OpenCV that would overwrite
+  # the first one's files. What it really needs is in [dev].
+  install_with_pins "robosuite" --no-deps robosuite
+}
+
+install_with_pins() { # what (in words), then pip's arguments
+  local what="$1" pins="$ROOT/constraints.txt"
+  shift
   if command -v uv >/dev/null; then
-    with_sign_of_life "installing with uv ..." uv pip install --python "$VENV/bin/python" -c "$pins" -e "$target" && return
+    with_sign_of_life "installing $what with uv ..." uv pip install --python "$VENV/bin/python" -c "$pins" "$@" && return
     say "uv could not; trying with pip, which also reads pip's own settings"
     : >"$SETUP_LOG"
   fi
-  with_sign_of_life "installing ..." "$VENV/bin/python" -m pip install --progress-bar off -c "$pins" -e "$target" ||
-    advise_and_die "installing the packages"
+  with_sign_of_life "installing $what ..." "$VENV/bin/python" -m pip install --progress-bar off -c "$pins" "$@" ||
+    advise_and_die "installing $what"
+}
+
+# ---------------------------------------------------------------- the system's OpenGL, for robosuite
+
+GRAPHICS="libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libgles2 libosmesa6"
+
+# Installs Debian's OpenGL libraries if one is missing and that can be done without asking; else says how.
+ensure_graphics() {
+  local sudo="" missing
+  if [ "$(uname -s)" != Linux ] || ! command -v dpkg-query >/dev/null; then return 0; fi
+  missing="$(missing_graphics)"
+  if [ -z "$missing" ]; then return 0; fi
+  if [ "$(id -u)" -ne 0 ]; then sudo="sudo -n"; fi
+  if { [ -z "$sudo" ] || $sudo true 2>/dev/null; } && command -v apt-get >/dev/null; then
+    say "installing OpenGL libraries for robosuite: $missing"
+    # shellcheck disable=SC2086  # words on purpose
+    if { $sudo apt-get update && $sudo apt-get install -y --no-install-recommends $missing; } \
+      >"$SETUP_LOG.apt" 2>&1 </dev/null; then return 0; fi
+    warn "apt-get could not (log: $SETUP_LOG.apt)"
+  fi
+  warn "OpenGL libraries are missing, so robosuite fails; by hand: sudo apt install $missing"
+}
+
+missing_graphics() { # the packages of GRAPHICS that are not installed, on one line
+  local package
+  for package in $GRAPHICS; do
+    dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || printf '%s ' "$package"
+  done
 }
 
 ensure_venv() {

@@ -21,6 +21,7 @@ done
 
 cd "$ROOT"
 ensure_venv
+ensure_graphics
 failed=""
 check() { # name command...
   local name="$1"

@@ -1,6 +1,6 @@
 """A tiny tabletop world with exact RGB-D: for tests and a first run, before a real simulator is installed.
 
-geometry.py   rotations and poses
+geometry.py   angles and viewpoints
 render.py     ray casting: primitives -> RGB and depth along the optical axis
 shading.py    colours of the hit points: light, shadow on the table, anti-aliasing
 cameras.py    where the cameras are, and the wrist camera that moves with the gripper

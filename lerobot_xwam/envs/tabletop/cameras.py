@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lerobot_xwam.envs.tabletop.geometry import Array, look_at
+from lerobot_xwam.envs.tabletop.geometry import look_at
 from lerobot_xwam.envs.tabletop.render import Camera
 from lerobot_xwam.envs.tabletop.tasks import Task
 from lerobot_xwam.envs.tabletop.world import World
+from lerobot_xwam.space.rotations import Array
 
 MAX_CAMERAS = 8
 UP, AHEAD = np.array([0.0, 0.0, 1.0]), np.array([1.0, 0.0, 0.0])

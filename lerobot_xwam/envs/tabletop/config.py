@@ -10,11 +10,10 @@ from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.envs.configs import EnvConfig
 from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 
+from lerobot_xwam.envs.depth_processor import RenameDepthStep, check_depth_unit
 from lerobot_xwam.envs.tabletop.cameras import check_cameras
 from lerobot_xwam.envs.tabletop.interfaces import action_names, check_interface, state_names
 from lerobot_xwam.envs.tabletop.tasks import get_task
-
-DEPTH_UNITS = ("mm", "m")
 
 
 @EnvConfig.register_subclass("xwam_tabletop")
@@ -35,8 +34,7 @@ class TabletopEnvConfig(EnvConfig):
     visualization_width: int = 240
 
     def __post_init__(self) -> None:
-        if self.depth_unit not in DEPTH_UNITS:
-            raise ValueError(f"depth_unit: got {self.depth_unit!r}, wanted one of {DEPTH_UNITS}.")
+        check_depth_unit(self.depth_unit)
         task = get_task(self.task or "")
         check_interface(self.interface)
         self._set_vector(ACTION, ACTION, FeatureType.ACTION, len(action_names(task, self.interface)))
@@ -91,8 +89,6 @@ class TabletopEnvConfig(EnvConfig):
     def get_env_processors(self) -> tuple[Any, Any]:
         """Names and units of depth and camera matrices as the datasets have them."""
         from lerobot.processor import PolicyProcessorPipeline
-
-        from lerobot_xwam.envs.tabletop.processor import RenameDepthStep
 
         steps = [RenameDepthStep(self.camera_names, self.depth_unit)] if self.depth else []
         return PolicyProcessorPipeline(steps=steps), PolicyProcessorPipeline(steps=[])

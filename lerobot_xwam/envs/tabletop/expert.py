@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from lerobot_xwam.envs.tabletop.geometry import Array, pose_matrix, rotation_z, wrap_angle
+from lerobot_xwam.envs.tabletop.geometry import wrap_angle
 from lerobot_xwam.envs.tabletop.world import CUBE_IN_GRIPPER, CUBE_SIZE, Arm, World
+from lerobot_xwam.space.poses import pose_matrix
+from lerobot_xwam.space.rotations import Array, rotation_z
 
 HOVER = 0.13  # height of the tool above the table before it descends
 QUARTER = np.pi / 2

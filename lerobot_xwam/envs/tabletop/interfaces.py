@@ -13,15 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lerobot_xwam.envs.tabletop.geometry import (
-    Array,
-    pose_matrix,
-    quaternion_from_rotation,
-    rotation_from_vector,
-    vector_from_rotation,
-)
 from lerobot_xwam.envs.tabletop.tasks import Task
 from lerobot_xwam.envs.tabletop.world import JOINTS, Arm, World
+from lerobot_xwam.space.poses import GRIPPER, POSITION, ROTATION, arm_state, delta, integrate, pose_matrix
+from lerobot_xwam.space.rotations import Array, matrix_from_quaternion
 
 INTERFACES = ("ee", "native")
 EE_STATE = ("x", "y", "z", "qw", "qx", "qy", "qz", "gripper")
@@ -83,17 +78,15 @@ def targets_of(world: World, action: NDArray[Any], interface: str) -> list[Array
 
 
 def _ee_state(arm: Arm) -> Array:
-    pose = arm.tool_pose
-    return np.concatenate([pose[:3, 3], quaternion_from_rotation(pose[:3, :3]), [arm.gripper]])
+    return arm_state(arm.tool_pose[:3, 3], arm.tool_pose[:3, :3], arm.gripper)
 
 
 def _ee_action(arm: Arm, target: Array) -> Array:
-    now, then = arm.tool_pose, arm.tool_pose_at(target)
-    turn = vector_from_rotation(then[:3, :3] @ now[:3, :3].T)
-    return np.concatenate([then[:3, 3] - now[:3, 3], turn, [target[-1] - arm.gripper]])
+    then = arm.tool_pose_at(target)
+    return delta(_ee_state(arm), arm_state(then[:3, 3], then[:3, :3], target[-1]))
 
 
-def _ee_target(arm: Arm, delta: Array) -> Array:
-    pose = arm.tool_pose
-    rotation = rotation_from_vector(delta[3:6]) @ pose[:3, :3]
-    return arm.joints_for(pose_matrix(rotation, pose[:3, 3] + delta[:3]), arm.gripper + delta[6])
+def _ee_target(arm: Arm, action: Array) -> Array:
+    wanted = integrate(_ee_state(arm), action)
+    pose = pose_matrix(matrix_from_quaternion(wanted[ROTATION]), wanted[POSITION])
+    return arm.joints_for(pose, float(wanted[GRIPPER][0]))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lerobot_xwam.envs.tabletop.geometry import Array
+from lerobot_xwam.space.rotations import Array
 
 NEAREST = 1e-3  # metres: nothing closer than this is seen
 _CORNERS = np.array([[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])  # 8 3

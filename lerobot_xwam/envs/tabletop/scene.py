@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lerobot_xwam.envs.tabletop.geometry import Array, rotation_z
 from lerobot_xwam.envs.tabletop.render import Box, Room, Solid, Sphere
 from lerobot_xwam.envs.tabletop.shading import Light, Scene
 from lerobot_xwam.envs.tabletop.world import CUBE_SIZE, OPEN_GAP, Arm, World
+from lerobot_xwam.space.rotations import Array, rotation_z
 
 CUBE_COLOURS = {"red": np.array([0.86, 0.13, 0.11]), "blue": np.array([0.10, 0.30, 0.88])}
 METAL, DARK = np.array([0.78, 0.80, 0.83]), np.array([0.20, 0.22, 0.26])

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lerobot_xwam.envs.tabletop.geometry import Array
 from lerobot_xwam.envs.tabletop.render import Camera, Hits, Room, Solid, cast, inside
+from lerobot_xwam.space.rotations import Array
 
 EDGE_CONTRAST = 0.04  # neighbouring pixels that differ more than this are sampled again
 SUBPIXELS = np.array([[-0.25, -0.25], [0.25, -0.25], [-0.25, 0.25], [0.25, 0.25]])  # 4 2

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lerobot_xwam.envs.tabletop.geometry import Array, pose_matrix, rotation_y, rotation_z, wrap_angle
+from lerobot_xwam.envs.tabletop.geometry import wrap_angle
 from lerobot_xwam.envs.tabletop.tasks import COLOURS, Task
+from lerobot_xwam.space.poses import pose_matrix
+from lerobot_xwam.space.rotations import Array, rotation_y, rotation_z
 
 JOINTS = ("base_angle", "reach", "height", "wrist_angle", "gripper")
 JOINT_LOW = np.array([-2.0, 0.15, 0.012, -np.pi, 0.0])

@@ -1,4 +1,4 @@
-"""Depth and camera matrices of the environment -> the names, layout and unit that the datasets use."""
+"""Depth and camera matrices of an environment -> the names, layout and unit that the datasets use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from lerobot.configs import PipelineFeatureType, PolicyFeature
 from lerobot.processor import ObservationProcessorStep
 from lerobot.utils.constants import OBS_IMAGES, OBS_STR
 
+DEPTH_UNITS = ("mm", "m")
 MILLIMETRES = 1000.0
+
+
+def check_depth_unit(unit: str) -> str:
+    """The unit's name, if there is one of that name."""
+    if unit not in DEPTH_UNITS:
+        raise ValueError(f"depth_unit: got {unit!r}, wanted one of {DEPTH_UNITS}.")
+    return unit
 
 
 @dataclass
@@ -17,7 +25,7 @@ class RenameDepthStep(ObservationProcessorStep):
     """observation.depth_front (B H W 1, metres) -> observation.images.front_depth (B 1 H W, unit)."""
 
     cameras: tuple[str, ...]
-    unit: str  # "mm" or "m"
+    unit: str  # of DEPTH_UNITS
 
     def observation(self, observation: dict[str, Any]) -> dict[str, Any]:
         """Rename and scale; everything else passes."""
