@@ -10,6 +10,7 @@ they are force-fed with raw statistics on fine-tuning. Ours keep the checkpoint'
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,9 +38,11 @@ from lerobot.utils.constants import (
 )
 from torch import Tensor
 
+from .benchmarks.steps import ROBOCASA, RoboCasaActionStep, RoboCasaStateStep
 from .codecs.depth import DepthCodec, to_metres
 from .configuration_xwam import XWAMConfig
 from .data import batch as packed
+from .data.dataset_quantiles import with_quantiles_of_all_frames
 from .data.layout import canonical_quaternions
 from .data.scaling import Scaling
 from .data.views import resize
@@ -248,6 +251,8 @@ def make_xwam_pre_post_processors(
     state_dim = config.robot_state_feature.shape[0]
     action_dim = config.action_feature.shape[0]
     if dataset_stats:
+        if (meta := config._runtime_dataset_meta) is not None:
+            dataset_stats = with_quantiles_of_all_frames(dataset_stats, Path(meta.root), (OBS_STATE, ACTION))
         scaling = Scaling.fit(config.interface, dataset_stats, OBS_STATE, ACTION)
     else:
         scaling = Scaling.identity(state_dim, action_dim)
@@ -272,10 +277,13 @@ def make_xwam_pre_post_processors(
     )
     unpack = XWAMUnpackActionStep(state_dim=state_dim, action_dim=action_dim, scaling=scaling)
     features = {**config.input_features, **config.output_features}
+    from_benchmark = [RoboCasaStateStep()] if config.benchmark == ROBOCASA else []
+    to_benchmark = [RoboCasaActionStep()] if config.benchmark == ROBOCASA else []
     preprocessor = PolicyProcessorPipeline[dict[str, Any], dict[str, Any]](
         steps=[
             RenameObservationsProcessorStep(rename_map={}),
             AddBatchDimensionProcessorStep(),
+            *from_benchmark,
             DeviceProcessorStep(device=config.device),
             NormalizerProcessorStep(features=features, norm_map=config.normalization_mapping),
             pack,
@@ -287,6 +295,7 @@ def make_xwam_pre_post_processors(
             unpack,
             UnnormalizerProcessorStep(features=config.output_features, norm_map=config.normalization_mapping),
             DeviceProcessorStep(device="cpu"),
+            *to_benchmark,
         ],
         name=POLICY_POSTPROCESSOR_DEFAULT_NAME,
         to_transition=policy_action_to_transition,

@@ -21,16 +21,22 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 import compare_with_reference as command
-from reference import encoders, generation, release, solver, training
+from reference import datasets, encoders, evaluation, generation, release, solver, training
 from reference.compare import find_cases
 from reference.folder import GoldenFolder, NotGoldenError
 from reference.measure import Measure, Outcome, difference, run_case
 from reference.report import explanations
 
+from lerobot_xwam.benchmarks import robocasa, robotwin
+from lerobot_xwam.data import statistics
+from lerobot_xwam.data.authors_layout import clips, frames
 from lerobot_xwam.model import layers, noise, rope, sampler, transformer
 from lerobot_xwam.model.schedule import Grid, unipc_steps
 from lerobot_xwam.model.sizes import TokenLayout
 from lerobot_xwam.model.types import Latents
+from lerobot_xwam.space import poses
+from lerobot_xwam.space.poses import FrameChange
+from lerobot_xwam.space.resampling import moves_towards
 
 torch.set_num_threads(1)  # on busy cores a second thread makes toy operations many times slower
 GOLDEN = Path(__file__).parent / "golden"
@@ -49,7 +55,7 @@ def test_every_recording_is_here_and_compared() -> None:
     assert len(names) == len(set(names))
     recorded = {key.split(".")[0] for key in load_file(GOLDEN / "forward.safetensors")} - {"in"}
     assert {f"forward.{name}" for name in recorded} <= set(names)
-    for kind in ("train", "generate"):
+    for kind in ("train", "generate", "dataset"):
         said = json.loads((GOLDEN / f"{kind}.json").read_text())
         assert {f"{kind}.{name}" for name in said["cases"]} <= set(names)
 
@@ -188,6 +194,56 @@ def sixteen_bit_trunk(folder: GoldenFolder, _: pytest.MonkeyPatch) -> None:
     folder.network.blocks.bfloat16().float()
 
 
+def grippers_as_commanded(_: GoldenFolder, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(clips, "actions_towards", moves_towards)
+
+
+def controller_gripper_kept(_: GoldenFolder, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(clips, "from_controller", lambda raw: raw[..., :7])
+    patch.setattr(robocasa, "from_controller", lambda raw: raw[..., :7])
+
+
+def absent_arm_not_masked(_: GoldenFolder, patch: pytest.MonkeyPatch) -> None:
+    right = clips.padded
+
+    def ones(values, width: int):
+        wide, mask = right(values, width)
+        return wide, mask * 0 + 1
+
+    patch.setattr(datasets, "padded", ones)
+
+
+def smooth_depth(_: GoldenFolder, patch: pytest.MonkeyPatch) -> None:
+    right = frames.resize
+    patch.setattr(frames, "resize", lambda x, size, depth=False: right(x, size))
+
+
+def depth_cropped_smoothly(_: GoldenFolder, patch: pytest.MonkeyPatch) -> None:
+    right = evaluation.center_crop
+    patch.setattr(evaluation, "center_crop", lambda x, ratio, depth=False: right(x, ratio))
+
+
+def resting_grippers_count(_: GoldenFolder, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(statistics, "GRIPPER_RESTS", -1.0)
+
+
+def turns_about_the_tool(_: GoldenFolder, patch: pytest.MonkeyPatch) -> None:
+    right = poses.multiply
+    patch.setattr(poses, "multiply", lambda a, b: right(b, a))
+
+
+def site_not_turned(_: GoldenFolder, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(robocasa, "TOOL", FrameChange())
+
+
+def pictures_upside_down(_: GoldenFolder, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(robocasa, "upright", lambda image: image.numpy())
+
+
+def tool_axes_kept(_: GoldenFolder, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(robotwin, "FROM_ROBOTWIN", FrameChange(world=robotwin.FROM_ROBOTWIN.world))
+
+
 MISTAKES: list[tuple[Spoil, str]] = [
     (actions_one_step_late, "forward.depth_on"),
     (actions_one_step_late, "forward_trace.rope"),
@@ -214,6 +270,19 @@ MISTAKES: list[tuple[Spoil, str]] = [
     (times_without_shift, "ans.decoupled"),
     (swapped_vae_norms, "vae_tiny.1_frames"),
     (rounded_text_weights, "t5_tiny"),
+    (grippers_as_commanded, "dataset.dual"),
+    (grippers_as_commanded, "dataset.single_delta"),
+    (controller_gripper_kept, "dataset.raw"),
+    (controller_gripper_kept, "eval_io.norm.robocasa"),
+    (absent_arm_not_masked, "dataset.raw"),
+    (smooth_depth, "dataset.dual"),
+    (depth_cropped_smoothly, "eval_io.pre.a"),
+    (resting_grippers_count, "compute_stats.dual"),
+    (turns_about_the_tool, "eval_io.future"),
+    (turns_about_the_tool, "eval_io.robotwin"),
+    (site_not_turned, "eval_io.robocasa"),
+    (pictures_upside_down, "eval_io.robocasa"),
+    (tool_axes_kept, "eval_io.robotwin"),
 ]
 
 
@@ -276,7 +345,7 @@ def test_the_command_names_what_is_wrong(tmp_path: Path, monkeypatch, capsys) ->
     assert "FAIL" in rows["forward.tint"] and "PASS" in rows["forward.depth_on"]
     assert "actions: 3.0e-04 > 1.0e-04" in printed
     assert "FAIL" in rows["t5_tiny"] and "SafetensorError" in printed
-    assert "not in this folder" in rows["train"] and "not compared" in rows["dataset,"]
+    assert "not in this folder" in rows["train"] and "not in this folder" in rows["dataset"]
 
 
 def test_the_command_refuses_other_folders(tmp_path: Path, monkeypatch, capsys) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 FLOAT32 = 1e-4  # re-ordered float32 sums differ by 1e-6 to 1e-5 of std; the mildest known mistake by 3e-4
 
-Status = Literal["PASS", "FAIL", "not in this folder", "not compared"]
+Status = Literal["PASS", "FAIL", "not in this folder"]
 
 
 @dataclass(frozen=True)

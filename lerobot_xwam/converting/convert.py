@@ -1,0 +1,137 @@
+"""Converts a dataset, going on where a killed run stopped.
+
+Everything happens in OUT.partial: shards appear one by one, complete; the dataset is merged of them, then
+verified and renamed into place. Which episodes make a shard depends on nothing but the source's list, so a
+run that was stopped and started again writes the same files.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..data.authors_layout.episode import BadEpisodeError
+from ..files import appearing
+from ..weights.output_folder import refuse_existing, require_space
+from .authors import AuthorsSource
+from .episode import SourceEpisode
+from .merging import merge
+from .settings import Settings
+from .shards import shard_folder, write_shard
+from .verifying import verify
+
+SETTINGS = "settings.json"
+BYTES_PER_PIXEL = 1.5  # of a camera, colour and depth together, lossless depth being most of it
+TWICE = 2  # shards and the dataset that is merged of them
+
+
+def convert(settings: Settings, out: Path, workers: int, verified: int = 3) -> dict[str, Any]:
+    """Write the dataset `out`; returns its meta/converted.json and, as "verified", how it reads back."""
+    if workers < 1 or verified < 0:
+        raise ValueError(f"--workers {workers}, --verify {verified}: at least 1, and not negative")
+    refuse_existing(out)
+    settings = replace(settings, source=str(Path(settings.source).expanduser().absolute()))
+    source = AuthorsSource(settings)
+    names = source.names()
+    first = _first_good(source, names)
+    settings = replace(settings, fps=first.fps * settings.action_skip)
+    partial = out.parent / f"{out.name}.partial"
+    with _opened(partial, settings):
+        _require_room(source, names, first, partial)
+        parts = [
+            names[i : i + settings.episodes_per_shard]
+            for i in range(0, len(names), settings.episodes_per_shard)
+        ]
+        folders = [shard_folder(partial, i) for i in range(len(parts))]
+        _write_shards(settings, parts, first.features(), folders, workers)
+        merged = partial / out.name
+        shutil.rmtree(merged, ignore_errors=True)  # of a run that was stopped while it merged
+        print("merging ...", flush=True)
+        about = merge(folders, settings, merged)
+        measured = verify(merged, about, settings, verified) if verified else {}
+        refuse_existing(out)
+        merged.rename(out)
+        shutil.rmtree(partial)
+    return {**about, "verified": measured}
+
+
+def _write_shards(
+    settings: Settings, parts: list[list[str]], features: dict[str, Any], folders: list[Path], workers: int
+) -> None:
+    jobs = list(zip(parts, folders, strict=True))
+    with tqdm(total=sum(map(len, parts)), desc="converting", unit="episode") as bar:
+        if workers == 1:
+            for part, folder in jobs:
+                write_shard(settings, part, features, folder)
+                bar.update(len(part))
+            return
+        # Fresh processes: encoders' threads and LeRobot's imports do not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+            running = {
+                pool.submit(write_shard, settings, part, features, folder): part for part, folder in jobs
+            }
+            try:
+                for done in as_completed(running):
+                    done.result()
+                    bar.update(len(running[done]))
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+
+def _first_good(source: AuthorsSource, names: list[str]) -> SourceEpisode:
+    """What the dataset looks like: the first episode that can be used."""
+    said = []
+    for name in names:
+        try:
+            return source.read(name)
+        except BadEpisodeError as error:
+            if source.settings.on_bad == "refuse":
+                raise
+            said.append(str(error))
+    raise ValueError(f"none of {len(names)} episodes can be used. The first: {said[0]}")
+
+
+def _require_room(source: AuthorsSource, names: list[str], first: SourceEpisode, partial: Path) -> None:
+    frames = sum(source.frames(name) for name in names) // source.settings.action_skip
+    pixels = frames * len(first.cameras) * first.size[0] * first.size[1]
+    size = int(TWICE * BYTES_PER_PIXEL * pixels)
+    gigabytes = size / 1e9
+    print(f"{len(names)} episodes, {frames} frames: up to {gigabytes:.2f} GB at work, half of it in the end")
+    there = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
+    require_space({partial: max(size - there, 0)})
+
+
+@contextmanager
+def _opened(partial: Path, settings: Settings) -> Iterator[None]:
+    """The folder of unfinished work, held against a second run, with the settings it was begun with."""
+    partial.mkdir(parents=True, exist_ok=True)
+    handle = os.open(partial, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FileExistsError(
+                f"{partial} is being written by another process; wait or stop it"
+            ) from error
+        file = partial / SETTINGS
+        if file.exists():
+            settings.same_as(file)
+        else:
+            with appearing(file) as unfinished:
+                unfinished.write_text(json.dumps(settings.plain(), indent=1) + "\n", encoding="utf-8")
+        yield
+    finally:
+        os.close(handle)

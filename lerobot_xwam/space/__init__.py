@@ -1,0 +1,1 @@
+"""Where things are: rotations, poses and how they move. numpy only; nothing here knows the network."""
