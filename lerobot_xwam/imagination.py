@@ -10,7 +10,7 @@ from torch import Tensor
 from .codecs.video import VideoCodec
 from .model.fusion import DepthMode, split_depth
 from .model.sampler import Plan, denoise_actions, finish_video
-from .model.types import Denoiser, Draft, Latents, Rollout
+from .model.types import Denoiser, Draft, Latents, Prediction, Rollout, Times
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,40 @@ class Imagination:
         rollout = finish_video(self.denoise, draft, self.condition, self.given, self.plan)
         video, inside = split_depth(rollout.latents.video, self.mode)
         return Rollout(replace(rollout.latents, video=video), rollout.depth if inside is None else inside)
+
+    def given_actions(self, actions: Tensor) -> Imagination:
+        """What if these are done? States are still denoised, beside actions that stay on the straight line
+        between their noise and themselves: at every call both have the time that training gave them.
+        B K A, scaled and padded
+        """
+        velocity = self.noise.actions - actions
+
+        def denoise(x: Latents, times: Times, depth: bool) -> Prediction:
+            prediction = self.denoise(x, times, depth)
+            return replace(prediction, velocity=replace(prediction.velocity, actions=velocity))
+
+        return _GivenActions(**{**vars(self), "denoise": denoise}, actions=actions)
+
+    def given_motion(self, actions: Tensor, states: Tensor) -> Imagination:
+        """What would it look like? Actions B K A and states B S P are clean from the first call."""
+        condition = replace(self.condition, actions=actions, states=states)
+        everything = replace(
+            self.given,
+            actions=torch.ones_like(self.given.actions),
+            states=torch.ones_like(self.given.states),
+        )
+        return replace(self, condition=condition, given=everything)
+
+
+@dataclass(frozen=True)
+class _GivenActions(Imagination):
+    actions: Tensor  # B K A
+
+    @torch.no_grad()
+    def draft(self) -> Draft:
+        """The solver ends on the line's end up to rounding; from here on the actions are exactly these."""
+        draft = super().draft()
+        return replace(draft, latents=replace(draft.latents, actions=self.actions))
 
 
 def stack_rollout(rollout: Rollout) -> Tensor:

@@ -1,0 +1,117 @@
+"""Do the cameras agree on where the surfaces are? The check that finds a wrong calibration.
+
+A point's residual is its distance to the plane through the others' nearest points: pixels of two cameras
+never meet, but their surfaces do. A table's plane says nothing of how a camera is turned upon it, so besides
+the residual the pose correction is estimated that would make the surfaces meet best.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lerobot_xwam.space.poses import pose_matrix
+from lerobot_xwam.space.rotations import Array, matrix_from_vector
+
+from .cloud import Cloud
+from .rigid import distance
+
+REACH = 0.03  # metres: if the nearest point is farther, the others do not see this surface
+NEIGHBOURS = 6  # that span the plane
+ROUNDS = 8  # of the correction
+SOFT = 0.004  # metres: larger residuals count less and less
+MOST = 6000  # points are enough for both numbers
+AGREE = 0.005  # metres of median residual up to which a calibration is called good
+CORRECT = (0.01, 2.0)  # metres and degrees of correction up to which it is
+OVERLAP = 0.1  # smallest share of points with a counterpart
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One camera's points against those of others."""
+
+    camera: str
+    median: float  # metres to the others' surfaces; NaN: they never meet
+    overlap: float  # share of points near a surface that the others see
+    shift: float  # metres by which the points want to move
+    turn: float  # degrees
+
+    @property
+    def good(self) -> bool:
+        met = self.overlap >= OVERLAP and self.median <= AGREE
+        return met and self.shift <= CORRECT[0] and self.turn <= CORRECT[1]
+
+    def __str__(self) -> str:
+        verdict = "agrees" if self.good else "DISAGREES: check its pose or hand-eye matrix, and units"
+        if np.isnan(self.median):
+            return f"{self.camera}: sees nothing that the others see; {verdict}"
+        return (
+            f"{self.camera}: median {1000 * self.median:.1f} mm, {100 * self.overlap:.0f} % overlap; best "
+            f"correction {1000 * self.shift:.1f} mm and {self.turn:.1f} degrees; {verdict}"
+        )
+
+
+def agreement(clouds: list[Cloud], camera: str, others: list[str]) -> Agreement:
+    """Residuals of one camera over some moments, against other cameras (say, the static ones)."""
+    from scipy.spatial import cKDTree
+
+    every = max(1, sum(len(cloud.of_views([camera]).points) for cloud in clouds) // MOST)
+    pairs = []
+    for cloud in clouds:
+        own, rest = cloud.of_views([camera]).points[::every], cloud.of_views(others).points
+        if len(own) and len(rest) >= NEIGHBOURS:
+            pairs.append((own.astype(np.float64), rest.astype(np.float64)))
+    trees = [(own, rest, cKDTree(rest)) for own, rest in pairs]
+    total = sum(len(own) for own, _ in pairs)
+    met = [to_surface(own, rest, tree) for own, rest, tree in trees]
+    residuals = np.concatenate([offset for _, _, offset in met]) if met else np.empty(0)
+    if not len(residuals):
+        return Agreement(camera, float("nan"), 0.0, float("nan"), float("nan"))
+    shift, turn = _correction(trees)
+    return Agreement(camera, float(np.median(np.abs(residuals))), len(residuals) / total, shift, turn)
+
+
+def to_surface(points: Array, surface: Array, tree: Any) -> tuple[Array, Array, Array]:
+    """Points near a surface, its normals there, and signed distances. N 3, M 3 -> n 3, n 3, n"""
+    distances, nearest = tree.query(points, k=NEIGHBOURS, distance_upper_bound=3 * REACH)
+    near = (distances[:, 0] <= REACH) & np.isfinite(distances).all(axis=1)
+    patches = surface[nearest[near]]  # n k 3
+    middle = patches.mean(axis=1)
+    spread = patches - middle[:, None]
+    _, axes = np.linalg.eigh(np.swapaxes(spread, 1, 2) @ spread)  # the first axis is the normal
+    normals = axes[:, :, 0]
+    return points[near], normals, np.einsum("ni,ni->n", points[near] - middle, normals)
+
+
+def _correction(trees: list[tuple[Array, Array, Any]]) -> tuple[float, float]:
+    """Metres and degrees of the motion that brings the points best onto the surfaces (point-to-plane ICP)."""
+    centre = np.concatenate([own for own, _, _ in trees]).mean(axis=0)
+    motion = np.eye(4)
+    for _ in range(ROUNDS):
+        rows, offsets = [], []
+        for own, rest, tree in trees:
+            moved = (own - centre) @ motion[:3, :3].T + motion[:3, 3]
+            points, normals, offset = to_surface(moved + centre, rest, tree)
+            rows.append(np.hstack([np.cross(points - centre, normals), normals]))
+            offsets.append(offset)
+        a, b = np.concatenate(rows), np.concatenate(offsets)
+        weights = 1 / (1 + (b / SOFT) ** 2)
+        squares = a.T @ (a * weights[:, None])
+        # A flat scene leaves directions open: a weak pull to zero keeps them where they are.
+        pull = np.diag([1.0, 1.0, 1.0, 1.0, 1.0, 1.0]) * 1e-3 * np.trace(squares) / 6
+        step = np.linalg.solve(squares + pull, -a.T @ (weights * b))
+        motion = pose_matrix(matrix_from_vector(step[:3]), step[3:]) @ motion
+    metres, degrees = distance(motion, np.eye(4))
+    return float(metres), float(degrees)
+
+
+def agreements(clouds: list[Cloud], static: list[str], wrist: list[str]) -> list[Agreement]:
+    """Static cameras against the other static ones, wrist cameras against the static ones."""
+    checks = []
+    for camera in [*static, *wrist]:
+        others = [name for name in static if name != camera] or [name for name in wrist if name != camera]
+        if others:
+            checks.append(agreement(clouds, camera, others))
+    return checks

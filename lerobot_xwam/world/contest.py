@@ -1,0 +1,60 @@
+"""Who is compared in one run: the imaginations, the frozen first frame, an outside depth estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from lerobot_xwam.data.batch import Clip
+
+from .estimator import Estimator, Kind, estimate_depth
+from .footage import Footage
+from .scores import Scene, Window, score
+from .world_model import Tick, WorldModel
+
+JOINT = "X-WAM, own actions"
+GIVEN = "X-WAM, given the actions"
+STILL = "repeat the last frame"
+
+
+@dataclass(frozen=True)
+class External:
+    """Somebody else's depth for our pictures."""
+
+    name: str
+    estimator: Estimator
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Contest:
+    model: WorldModel
+    conditions: Sequence[str] = ("joint", "given")
+    seeds: Sequence[int] = (0,)
+    external: External | None = None
+
+    @property
+    def calls(self) -> int:
+        """Network calls per window."""
+        return len(self.conditions) * len(self.seeds) * self.model.calls
+
+    def footages(self, clip: Clip, truth: Footage, tick: Tick) -> Iterator[tuple[str, Footage]]:
+        """Every row's footage of one window."""
+        yield STILL, truth.standing_still(STILL)
+        for condition in self.conditions:
+            row = JOINT if condition == "joint" else GIVEN
+            if condition == "joint":
+                futures = self.model.imagine(clip.observation, self.seeds, tick)
+            else:
+                futures = self.model.imagine_given(clip.observation, truth.actions, self.seeds, tick=tick)
+            for future in futures:
+                yield row, future
+                if self.external is not None:
+                    by, name = self.external, f"{row}, depth by {self.external.name}"
+                    yield name, estimate_depth(future, truth, by.estimator, by.kind, name)
+
+    def hold(self, clip: Clip, scene: Scene, episode: int, start: int, tick: Tick) -> Iterator[Window]:
+        """The scores of one window."""
+        truth = self.model.recorded(clip)
+        for row, footage in self.footages(clip, truth, tick):
+            yield Window(row, episode, start, score(footage, truth, scene))
