@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,13 +12,18 @@ from huggingface_hub import ModelCard
 from lerobot.configs import PreTrainedConfig
 from lerobot.policies.pretrained import PreTrainedPolicy
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from . import features
+from .adapters import adapting, expect_wrapper
 from .configuration_xwam import XWAMConfig
 from .model.transformer import XWAMTransformer, init_from_nothing, init_small
 from .model_card import render_model_card
+from .presets import FROM_NOTHING
+from .publishing import without_local_paths
 from .training.accumulation import refuse_accelerates_accumulation
 from .training.ema import EMA_FILE, Average, refuse_what_has_no_average
+from .training.sharding import refuse_sharded_adapters
 from .weights.fingerprint import fingerprint, verify_base
 from .weights.loading import find_weights, load_exactly
 from .weights.precision import dtype_named, make_trainable
@@ -47,11 +52,14 @@ class CheckpointedPolicy(PreTrainedPolicy):
         self._new_for_this_robot: list[str] = []
         self._average: Average | None = None
         self._average_before: Path | None = None  # of the run that goes on
+        self._expecting: RemovableHandle | None = None  # an adapter
 
     def get_optim_params(self) -> list[torch.nn.Parameter]:
         refuse_accelerates_accumulation(self.config.micro_batch)
         if self.config.ema_decay:
-            refuse_what_has_no_average(adapter=self.config.use_peft)
+            refuse_what_has_no_average()
+        if self.config.use_peft:
+            refuse_sharded_adapters()
         make_trainable(self.net, self.config.weights_dtype)
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
@@ -81,20 +89,40 @@ class CheckpointedPolicy(PreTrainedPolicy):
                 "Leave --peft.full_training_modules away, or name them there"
             )
 
-    def update(self) -> None:
+    def wrap_with_peft(self, *args: Any, **kwargs: Any) -> Any:
+        self._average_before = None  # the base's, of other weights
+        with adapting(self):
+            return super().wrap_with_peft(*args, **kwargs)
+
+    def stop_expecting(self) -> None:
+        """The adapter is there."""
+        if self._expecting is not None:
+            self._expecting.remove()
+            self._expecting = None
+
+    def update(self, names_in_files: Callable[[], dict[str, str]] | None = None) -> None:
         """LeRobot calls this after every step of the optimiser."""
         if not self.config.ema_decay:
             return
         if self._average is None:
             self._average = Average(self, self.config.ema_decay)
             if self._average_before is not None and self._average_before.is_file():
-                self._average.restore(self._average_before)
+                self._average.restore(self._average_before, names_in_files() if names_in_files else None)
         self._average.update(self)
 
     def _save_pretrained(self, save_directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
         super()._save_pretrained(save_directory, state_dict)
         if self._average is not None:
-            self._average.save(self, save_directory / EMA_FILE)
+            self._average.save(save_directory / EMA_FILE, others=self.state_dict())
+
+    def push_model_to_hub(self, cfg: Any, *args: Any, **kwargs: Any) -> None:
+        """At the end of a training."""
+        with without_local_paths(self.config, cfg):
+            super().push_model_to_hub(cfg, *args, **kwargs)
+
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> str:
+        with without_local_paths(self.config):
+            return super().push_to_hub(*args, **kwargs)
 
     def generate_model_card(
         self,
@@ -140,7 +168,10 @@ class CheckpointedPolicy(PreTrainedPolicy):
             file = find_weights(source, revision, name=config.weights_name, **hub)
             policy._load(file)
             policy._average_before = file.with_name(EMA_FILE)
-        config.use_ema = False  # they are its weights now, to train and to save
+        if config.use_peft:
+            policy._expecting = expect_wrapper(policy)  # it brings the adapter, and the adapter's average
+        else:
+            config.use_ema = False  # they are its weights now, to train and to save
         return policy.to(config.device).eval()
 
     def _start_weights(self) -> None:
@@ -148,7 +179,7 @@ class CheckpointedPolicy(PreTrainedPolicy):
         generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
         base = self.config.base_weights
         if base is None:
-            if self.config.preset != "tiny":
+            if self.config.preset not in FROM_NOTHING:
                 logger.warning(
                     "X-WAM %s starts from random weights. Give --policy.base_weights=... (converted Wan2.2 "
                     "or X-WAM weights) unless you mean to train from nothing",

@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import draccus
 from draccus.utils import DecodingError
@@ -15,6 +15,7 @@ from lerobot.configs import NormalizationMode, PreTrainedConfig
 from lerobot.optim import AdamWConfig, DiffuserSchedulerConfig
 
 from . import features
+from .benchmarks.steps import ENVIRONMENT_ACTION_DIMS
 from .codecs.depth import DEPTH_CODEC_VERSION
 from .data.views import Augmentation
 from .model.fusion import DepthMode
@@ -65,6 +66,8 @@ class XWAMConfig(PreTrainedConfig):
     weights and fits cameras, interface and statistics to your dataset.
     """
 
+    _runtime_dataset_meta: ClassVar[Any] = None  # LeRobot's make_policy puts the dataset's metadata here
+
     format_version: FormatVersion = FORMAT_VERSION  # of this configuration; a newer one is refused
     preset: str = "wan2.2-5b"
 
@@ -86,13 +89,15 @@ class XWAMConfig(PreTrainedConfig):
     interface: Literal["auto", "ee", "native"] = (
         "auto"  # "ee": universal end-effector layout; "native": the dataset's own vectors
     )
+    # "robocasa": checkpoints run in LeRobot's --env.type=robocasa, whose vectors are not the universal ones
+    benchmark: Literal["", "robocasa"] = ""
     state_width: int = 16  # widths of the network: vectors of the dataset are padded to them
     action_width: int = 14
     depth_unit: Literal["mm", "m"] = (
         "mm"  # of float depth frames as they arrive; integer frames are always millimetres
     )
-    depth_near: float = 0.1  # metres; the depth codec maps 1/near to +1 and 1/far to -1
-    depth_far: float = 10.0
+    depth_near: float = FROM_PRESET  # metres; the depth codec maps 1/near to +1 and 1/far to -1
+    depth_far: float = FROM_PRESET
     depth_codec_version: int = DEPTH_CODEC_VERSION
     default_task: str | None = None  # the instruction where a dataset or env has none
     # Filled from the dataset on first training, then travel with the checkpoint:
@@ -100,7 +105,7 @@ class XWAMConfig(PreTrainedConfig):
     unused_features: list[str] = field(default_factory=list)
 
     # --- Horizon ---
-    num_frames: int = 9  # frame 0 is given, the others are imagined
+    num_frames: int = FROM_PRESET  # frame 0 is given, the others are imagined
     actions_per_frame: int = 4
     n_action_steps: int = 0  # executed of each chunk; 0: all of it
     height: int = FROM_PRESET
@@ -138,6 +143,7 @@ class XWAMConfig(PreTrainedConfig):
     saturation: float = 0.2
     hue: float = 0.05
     latent_cache: str | None = None  # folder of `lerobot-xwam cache-latents`: no frames, no VAE
+    compile_blocks: bool = False  # torch.compile in training: a minute first, then half the time on a CPU
     checkpoint_every: int = 0  # recompute every k-th block in the backward pass; 0 keeps all activations
     micro_batch: int = 0  # samples in the network at a time; 0: all of the batch. The gradient is the same
     ema_decay: float = 0.0  # keep a running average of the weights in ema.safetensors, e.g. 0.999; 0: none
@@ -191,6 +197,7 @@ class XWAMConfig(PreTrainedConfig):
     def _refuse_bad_combinations(self) -> None:
         for name, allowed in {
             "interface": ("auto", "ee", "native"),
+            "benchmark": ("", *ENVIRONMENT_ACTION_DIMS),
             "depth": ("interleaved", "none", "sequence", "channel"),
             "noise_law": ("ans", "decoupled", "synchronous"),
             "time_law": ("uniform", "beta"),
@@ -233,8 +240,6 @@ class XWAMConfig(PreTrainedConfig):
             raise ValueError(f"micro_batch={self.micro_batch}: use 1 or more samples, or 0 for all of them")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay={self.ema_decay} must lie in [0, 1): 0.999 is usual, 0 keeps none")
-        if self.use_ema and self.use_peft:
-            raise ValueError("use_ema: an adapter has no ema.safetensors. Leave --policy.use_ema away")
         if not 1 <= self.max_views <= 8:
             raise ValueError(f"max_views={self.max_views} must lie between 1 and 8")
         if not 0 < self.crop_ratio <= 1:
@@ -333,7 +338,8 @@ class XWAMConfig(PreTrainedConfig):
 
     @property
     def weights_name(self) -> str:
-        return "ema.safetensors" if self.use_ema else "model.safetensors"
+        """Of an adapter: those of its base, which stands still."""
+        return "ema.safetensors" if self.use_ema and not self.use_peft else "model.safetensors"
 
     def get_optimizer_preset(self) -> AdamWConfig | AdamW8bitConfig:
         kind = AdamW8bitConfig if self.optimizer_8bit else AdamWConfig

@@ -10,6 +10,7 @@ from lerobot.configs import FeatureType
 from lerobot.utils.constants import ACTION, OBS_STATE
 from lerobot.utils.feature_utils import dataset_to_policy_features
 
+from .benchmarks.steps import ENVIRONMENT_ACTION_DIMS
 from .data.latent_store.manifest import Manifest
 from .data.layout import EE_ACTION_DIMS, EE_STATE_DIMS, detect_interface, feature_names
 
@@ -59,7 +60,7 @@ def check_same(config: XWAMConfig, features: dict[str, dict[str, Any]]) -> None:
 
 # The saved processors were built with these; another value in the configuration would contradict them.
 PROCESSED = (
-    *("interface", "state_width", "action_width", "num_frames", "actions_per_frame"),
+    *("interface", "benchmark", "state_width", "action_width", "num_frames", "actions_per_frame"),
     *("height", "width", "depth_near", "depth_far", "depth_unit"),
 )
 
@@ -122,6 +123,16 @@ def check(config: XWAMConfig) -> None:
             name = "state_width" if key == OBS_STATE else "action_width"
             raise ValueError(
                 f"{key}: {dims[key]} dims, the network takes {width}: set --policy.{name}={dims[key]}"
+            )
+    if config.benchmark:
+        if dims[ACTION] == ENVIRONMENT_ACTION_DIMS[config.benchmark]:
+            dims[ACTION] = EE_ACTION_DIMS[0]  # LeRobot put the environment's width there
+        if (dims[OBS_STATE], dims[ACTION]) != (EE_STATE_DIMS[0], EE_ACTION_DIMS[0]):
+            raise ValueError(
+                f"benchmark={config.benchmark!r} is for one arm of the universal interface, state and "
+                f"action of {EE_STATE_DIMS[0]} and {EE_ACTION_DIMS[0]} dims, got {dims[OBS_STATE]} and "
+                f"{dims[ACTION]}: convert the dataset (lerobot-xwam convert-dataset), or leave "
+                "--policy.benchmark away"
             )
     if config.interface == "ee" and (dims[OBS_STATE], dims[ACTION]) not in zip(
         EE_STATE_DIMS, EE_ACTION_DIMS, strict=True

@@ -64,6 +64,8 @@ class XWAMPolicy(CheckpointedPolicy):
             self.net = XWAMTransformer(config.sizes, checkpoint_every=config.checkpoint_every)
         if not empty:
             self._start_weights()
+        if config.compile_blocks and dataset_meta is not None:
+            self.net.compile_blocks()
         for module in self._depth_modules() if not config.depth_features else ():
             module.requires_grad_(False)  # no depth to learn from: leave the branch as it is
         self.reset()

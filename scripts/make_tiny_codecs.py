@@ -16,9 +16,11 @@ import tempfile
 from pathlib import Path
 
 import torch
-from tiny_codecs.text import make_text
-from tiny_codecs.vae import make_vae
+from making_codecs.tabletop_clips import HELD_OUT_SEED, tabletop_clips
+from making_codecs.text import make_text
+from making_codecs.vae import VaeSize, make_vae
 
+SIZE = VaeSize(channels=16, encoder_width=16, decoder_width=16, levels=(1, 2, 2), shrink_time=(True, True))
 TINY = Path(__file__).parents[1] / "lerobot_xwam" / "assets" / "tiny"
 
 
@@ -41,8 +43,15 @@ def main() -> None:
         if options.only != "vae":
             make_text(Path(workshop), options.seed)
         if options.only != "text":
-            steps = options.picture_steps, options.clip_steps
-            make_vae(Path(workshop), options.scenes, steps, options.seed)
+            make_vae(
+                Path(workshop),
+                SIZE,
+                tabletop_clips(options.scenes, options.seed),
+                tabletop_clips(40, HELD_OUT_SEED),
+                steps=(options.picture_steps, options.clip_steps),
+                peaks=(0.006, 0.005),
+                seed=options.seed,
+            )
         for file in Path(workshop).rglob("*.safetensors"):
             file.chmod(0o644)  # safetensors writes files that only their owner can read
         for part in sorted(Path(workshop).iterdir()):

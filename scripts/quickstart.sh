@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From nothing to a trained toy X-WAM in minutes, on a CPU: sets up .venv, makes a small RGB-D data set, trains the
-# `tiny` preset with lerobot-train, runs it in simulation with lerobot-eval and shows what it imagines beside what is.
+# The shipped small X-WAM at work, on a CPU in minutes: sets up .venv, runs the model in the robosuite simulator with
+# lerobot-eval, collects new demonstrations, shows what it imagines of them, and trains it a little with lerobot-train.
 #
 #   scripts/quickstart.sh               results in outputs/quickstart
 #   scripts/quickstart.sh --help        the settings
@@ -11,4 +11,5 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 ensure_venv
+ensure_graphics
 exec "$VENV/bin/python" "$ROOT/scripts/quickstart.py" "$@"

@@ -9,6 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+# Autograd's first backward decides whether it survives a fork: a true one on the CPU does, but one on tensors
+# without memory, as planning makes them, does not.
+torch.ones(1, requires_grad=True).sum().backward()
+
 
 @dataclass(frozen=True)
 class Ended:

@@ -35,6 +35,7 @@ from torch.distributed import fsdp
 from torch.distributed.fsdp import _optim_utils
 from toys import packed_batch, small_config
 
+from lerobot_xwam import XWAMConfig
 from lerobot_xwam.modeling_xwam import XWAMPolicy
 
 PROCESSES = 2
@@ -56,6 +57,16 @@ class Run:
 
     def losses(self) -> list[float]:
         return json.loads((self.folder / "losses.json").read_text())
+
+    def shards(self) -> list[dict[str, int]]:
+        """Of every process: bytes of its weights, gradients and moments."""
+        return [json.loads((self.folder / f"shards{rank}.json").read_text()) for rank in range(PROCESSES)]
+
+
+def run_config(how: Run) -> XWAMConfig:
+    config = small_config(["a", "b"], depth_of=["a"], checkpoint_every=1, micro_batch=how.micro_batch)
+    config.optimizer_lr = 1e-2
+    return config
 
 
 def run(how: Run) -> list[int]:
@@ -96,8 +107,7 @@ def _train(how: Run, rank: int, meeting: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=PROCESSES)
     torch.manual_seed(0)
     np.random.seed(0)
-    config = small_config(["a", "b"], depth_of=["a"], checkpoint_every=1, micro_batch=how.micro_batch)
-    config.optimizer_lr = 1e-2
+    config = run_config(how)
     settings = TrainPipelineConfig(dataset=DatasetConfig(repo_id="local/toy"), policy=config)
     stored = how.checkpoint / "pretrained_model"
     policy = XWAMPolicy.from_pretrained(stored, config=config) if how.resume else XWAMPolicy(config)
@@ -117,6 +127,8 @@ def _train(how: Run, rank: int, meeting: Path) -> None:
             if how.kind == "fsdp1":
                 model.clip_grad_norm_(1.0)
             optimizer.step()
+            if step + 1 == how.steps:
+                (how.folder / f"shards{rank}.json").write_text(json.dumps(_held(model, optimizer)))
             optimizer.zero_grad()
             scheduler.step()
             mean = loss.detach().clone()
@@ -143,6 +155,16 @@ def _train(how: Run, rank: int, meeting: Path) -> None:
         (how.folder / "losses.json").write_text(json.dumps(losses))
     dist.barrier()
     dist.destroy_process_group()
+
+
+def _held(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, int]:
+    """What this process keeps between two passes, in bytes."""
+    parameters = list(model.parameters())
+    return {
+        "weights": sum(p.nbytes for p in parameters),
+        "gradients": sum(p.grad.nbytes for p in parameters if p.grad is not None),
+        "moments": sum(t.nbytes for state in optimizer.state.values() for t in state.values()),
+    }
 
 
 def _batch(config: Any, rank: int, step: int) -> dict[str, Any]:

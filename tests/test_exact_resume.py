@@ -86,13 +86,18 @@ def test_resumes_exactly(way: str, tmp_path: Path) -> None:
     check(tmp_path, policy_options(**FAST, **settings), "model.safetensors", "ema_decay" in settings)
 
 
-@pytest.mark.parametrize("more", [[], ["--policy.micro_batch=1"]], ids=["plain", "in passes"])
+@pytest.mark.parametrize(
+    "more",
+    [[], ["--policy.micro_batch=1"], ["--policy.ema_decay=0.9"]],
+    ids=["plain", "in passes", "averaged"],
+)
 def test_an_adapter_resumes_exactly(more: list[str], tmp_path: Path) -> None:
     base = tmp_path / "base"
     train_here(*train_options(ONE_CAMERA, base, "--batch_size=2", "--steps=1"))
     fast = [f"--policy.{name}={value}" for name, value in FAST.items()]
     start = [f"--policy.path={checkpoint(base, 1)}", "--policy.push_to_hub=false", *fast, *more]
-    check(tmp_path, [*start, "--peft.method_type=LORA", "--peft.r=4"], "adapter_model.safetensors", False)
+    averaged = any("ema_decay" in option for option in more)
+    check(tmp_path, [*start, "--peft.method_type=LORA", "--peft.r=4"], "adapter_model.safetensors", averaged)
 
 
 def test_killed_while_saving(tmp_path: Path) -> None:

@@ -26,7 +26,16 @@ from lerobot.utils.feature_utils import dataset_to_policy_features
 from test_conversion_failures import mount_small_disk
 from test_distributed import LOOPBACK, TESTS, free_port
 from torch.utils.data import default_collate
-from toys import ONE_CAMERA, OTHER_SCENES, SMALL, THREE_CAMERAS, World, dataset_root, metadata
+from toys import (
+    ONE_CAMERA,
+    OTHER_SCENES,
+    SMALL,
+    THREE_CAMERAS,
+    World,
+    dataset_root,
+    metadata,
+    small_config,
+)
 
 from lerobot_xwam import XWAMConfig
 from lerobot_xwam.caching import build
@@ -210,6 +219,83 @@ def test_lerobot_train_from_the_cache_and_on_from_its_checkpoint(
     before = (cache / "manifest.json").read_bytes()
     assert main([*known, "--variants=2", "--episodes", "0"]) == 0  # the checkpoint's latents: all are there
     assert (cache / "manifest.json").read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One variant of every window of one camera."""
+    folder = tmp_path_factory.mktemp("all")
+    assert cache_latents(training_config(folder), folder / "cache", ONE_CAMERA, "--variants=1") == 0
+    return folder / "cache"
+
+
+def from_cache(whole: Path, output: Path, root: Path, *more: str) -> list[str]:
+    return [
+        *policy_options(latent_cache=whole),
+        "--dataset.repo_id=local/toy",
+        f"--dataset.root={root}",
+        "--dataset.video_backend=pyav",
+        "--batch_size=2",
+        "--steps=2",
+        "--num_workers=0",
+        "--env_eval_freq=0",
+        "--save_checkpoint=false",
+        "--wandb.enable=false",
+        f"--output_dir={output}",
+        *more,
+    ]
+
+
+def test_episodes_that_were_held_out(whole: Path, tmp_path: Path) -> None:
+    """--dataset.eval_split: from the cache where there are no frames, else as the robot sees them."""
+    trained, validated, original = [], [], XWAMPolicy.forward
+    for name, root in (("bare", whole / "dataset"), ("full", dataset_root(ONE_CAMERA))):
+        losses: list[float] = []
+
+        def spied(policy: XWAMPolicy, batch: Any, *args: Any, seen: list[float] = losses) -> Any:
+            loss, logs = original(policy, batch, *args)
+            if not policy.training:
+                seen.append(loss.item())
+            return loss, logs
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(XWAMPolicy, "forward", spied)
+            split = ["--dataset.eval_split=0.5", "--eval_steps=2"]
+            trained.append(train_here(*from_cache(whole, tmp_path / name, root, *split)))
+        validated.append(losses)
+    assert len(trained[0]) == 2 and trained[0] == trained[1]
+    bare, full = validated
+    assert len(bare) == len(full) > 0
+    assert np.isfinite(bare).all() and bare != full  # augmented, or the middle of the frames
+    assert np.mean(bare) == pytest.approx(np.mean(full), rel=0.2)
+
+
+def test_image_transforms_have_no_say_in_cached_latents(whole: Path, tmp_path: Path) -> None:
+    transforms = ["--dataset.image_transforms.enable=true"]
+    root = dataset_root(ONE_CAMERA)
+    plain, changed = (
+        train_here(*from_cache(whole, tmp_path / name, root, *more))
+        for name, more in (("plain", []), ("changed", transforms))
+    )
+    assert changed == plain
+
+
+def test_renamed_cameras_have_no_latents(whole: Path, tmp_path: Path) -> None:
+    """The cache knows the dataset's cameras by the dataset's names."""
+    start = tmp_path / "start"
+    known = metadata(ONE_CAMERA).features
+    state, action = (known[key]["shape"][0] for key in ("observation.state", "action"))
+    XWAMPolicy(small_config(["top"], state, action)).save_pretrained(start)
+    rename = '--rename_map={"observation.images.front": "observation.images.top"}'
+    options = [
+        o for o in from_cache(whole, tmp_path / "run", dataset_root(ONE_CAMERA)) if "--policy." not in o
+    ]
+    options += [f"--policy.path={start}", f"--policy.latent_cache={whole}", "--policy.push_to_hub=false"]
+    with pytest.raises(ValueError, match="made from something else") as error:
+        train_here(*options, rename)
+    assert "cameras in order: was ['observation.images.front'], is ['observation.images.top']" in str(
+        error.value
+    )
 
 
 # --- never stale ---

@@ -164,17 +164,18 @@ def test_adapter_train_save_resume_and_eval(one_camera: Path, tmp_path: Path) ->
 
     eval_here(
         f"--policy.path={checkpoint(output, 3)}",
+        "--policy.n_action_steps=4",
         "--policy.save_predicted_video=true",
         f"--output_dir={tmp_path / 'eval'}",
         *env_options(ONE_CAMERA),
-        "--eval.n_episodes=2",
+        "--eval.n_episodes=4",
         "--eval.batch_size=2",
         "--eval.use_async_envs=false",
     )
     info = json.loads((tmp_path / "eval" / "eval_info.json").read_text())
-    assert len(info["overall"]["video_paths"]) == 2
-    (predicted,) = info["overall"]["predicted_video_paths"]
-    assert frames(Path(predicted)) == (5, 32, 48)
+    assert len(info["overall"]["video_paths"]) == 4
+    predicted = info["overall"]["predicted_video_paths"]
+    assert [frames(Path(film)) for film in predicted] == 2 * [(10, 32, 48)]  # of each batch, all chunks
 
 
 def test_adapter_on_base_weights_for_another_robot(one_camera: Path, tmp_path: Path) -> None:

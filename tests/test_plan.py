@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from toys import packed_batch, small_config
 
 from lerobot_xwam import XWAMConfig
 from lerobot_xwam.cli.main import main
+from lerobot_xwam.data.batch import DEPTH, VIDEO
+from lerobot_xwam.imagination import film
 from lerobot_xwam.model.fusion import given_of
 from lerobot_xwam.model.noise import clock_times
 from lerobot_xwam.modeling_xwam import XWAMPolicy
@@ -33,9 +35,10 @@ from lerobot_xwam.planning.network import (
     bytes_of_8bit_moments,
     sharded_memory,
     training_memory,
+    with_8bit_moments,
 )
-from lerobot_xwam.planning.tiers import Parts, Tier, inference_tiers, training_tiers
-from lerobot_xwam.training.encoding import Encoded
+from lerobot_xwam.planning.tiers import RANK, Parts, Tier, inference_tiers, training_tiers
+from lerobot_xwam.training.encoding import Encoded, encode_centered
 
 ROOT = Path(__file__).parent.parent
 BATCH, CAMERAS = 4, ("front", "left")
@@ -119,6 +122,73 @@ def test_training_needs_what_was_estimated(
     assert said.stepping == pytest.approx(stepping, rel=0.1)
 
 
+def whole(**settings: Any) -> XWAMConfig:
+    return config(dim=256, ffn_dim=1024, blocks=4, checkpoint_every=1, **settings)
+
+
+@pytest.fixture(scope="module")
+def rows() -> dict[str, Tier]:
+    found = [t for t in training_tiers(whole(), LOAD) if not t.cached]
+    return {t.how: t for t in found if "checkpoint_every=1" in t.settings}
+
+
+@pytest.mark.parametrize("how", ["full", "8bit", "lora"])
+def test_a_whole_step_needs_what_its_row_says(how: str, rows: dict[str, Tier]) -> None:
+    """Encoders, network, loss and optimiser together, against the row that the user reads."""
+    if how == "8bit":
+        pytest.importorskip("torchao")
+    cfg = whole(optimizer_8bit=how == "8bit")
+    policy: Any = XWAMPolicy(cfg)
+    codecs, cpu = policy.codecs, torch.device("cpu")
+    if how == "lora":
+        policy.config.pretrained_path = "somewhere"
+        policy = policy.wrap_with_peft(peft_cli_overrides=vars(PeftConfig(r=RANK)))
+    optimizer = cfg.get_optimizer_preset().build(policy.get_optim_params())
+    batch = packed_batch(cfg, BATCH)
+    frozen = [*codecs.video(cpu).vae.parameters(), *codecs.text(cpu).encoder.parameters()]
+    held = sum(p.nbytes for p in [*policy.parameters(), *frozen])
+    frames = batch[VIDEO].nbytes + batch[DEPTH].nbytes
+    assert frames == codec_memory(cfg, LOAD).frames
+    held += sum(value.nbytes for value in batch.values() if torch.is_tensor(value))
+
+    def step() -> None:
+        policy(batch)[0].backward()
+        optimizer.step()
+
+    policy.train()
+    step()
+    optimizer.zero_grad(set_to_none=True)
+    moments = sum(t.nbytes for state in optimizer.state.values() for t in _plain(state.values()))
+    with allocations() as seen:
+        step()
+    parts = rows[how].parts
+    if how == "8bit":
+        assert bytes_of_8bit_moments(cfg) == pytest.approx(moments, rel=0.001)
+        parts = _stepping_uncompiled(cfg, parts)
+    print(how, parts, parts.total / (held + moments + seen.peak))
+    assert parts.total == pytest.approx(held + moments + seen.peak, rel=0.1)
+
+
+def _stepping_uncompiled(cfg: XWAMConfig, parts: Parts) -> Parts:
+    """On a CPU the step of torchao's optimiser is not compiled."""
+    memory = training_memory(cfg, LOAD)
+    uncompiled, compiled = (
+        with_8bit_moments(memory, parts.optimizer, copies).stepping for copies in (13.25, 2)
+    )
+    assert compiled < uncompiled
+    states = parts.weights + parts.gradients + parts.optimizer
+    return replace(parts, activations=max(parts.activations, uncompiled - states))
+
+
+def _plain(values: Iterable[Any]) -> Iterator[torch.Tensor]:
+    """The tensors inside of torchao's quantised ones."""
+    for value in values:
+        if hasattr(value, "codes"):
+            yield from (value.codes, value.scale, value.qmap)
+        elif torch.is_tensor(value):
+            yield value
+
+
 @pytest.mark.parametrize(("dtype", "depth"), [("float32", True), ("bfloat16", False)])
 def test_acting_needs_what_was_estimated(dtype: str, depth: bool) -> None:
     cfg = config(dtype=dtype, depth_blocks=2 if depth else 0)
@@ -145,42 +215,58 @@ def test_acting_needs_what_was_estimated(dtype: str, depth: bool) -> None:
     assert said.peak - said.weights == pytest.approx(seen.peak + held, rel=0.1)
 
 
-def test_encoders_need_what_was_estimated() -> None:
-    """Every tensor is foreseen; a CPU's convolutions add workspaces of their own, up to a quarter here."""
-    cfg = config()
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_encoders_need_what_was_estimated(dtype: str) -> None:
+    """On a CPU, whose convolutions copy what they are given and what they make."""
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("convolutions of this CPU are not oneDNN's")
+    cfg = config(dtype=dtype, crop_ratio=0.9)
     codecs, cpu = XWAMPolicy(cfg).codecs, torch.device("cpu")
-    vae, encoder = codecs.video(cpu).vae, codecs.text(cpu).encoder
-    said = codec_memory(cfg, BATCH)
-    assert said.video == pytest.approx(sum(p.nbytes for p in vae.parameters()), rel=0.01)
-    assert said.text == pytest.approx(sum(p.nbytes for p in encoder.parameters()), rel=0.01)
+    video, text = codecs.video(cpu), codecs.text(cpu)
+    said = codec_memory(cfg, LOAD)
+    assert said.video == sum(p.nbytes for p in video.vae.parameters())
+    assert said.text == sum(p.nbytes for p in text.encoder.parameters())
 
-    @torch.no_grad()
-    def encode(frames: int) -> torch.Tensor:
-        return vae.encode(torch.rand(BATCH, 3, frames, cfg.height, cfg.width)).latent_dist.mode()
+    def frames(count: int, channels: int) -> torch.Tensor:
+        return torch.rand(BATCH, len(CAMERAS), count, channels, cfg.height, cfg.width)
 
-    latents = encode(cfg.num_frames)
+    def encode(count: int, depth: bool) -> Any:
+        code = frames(count, 2) if depth else None
+        return encode_centered(video, frames(count, 3), code, cfg.crop_ratio)
+
+    def show() -> Any:
+        cells = (cfg.height // cfg.vae_stride, cfg.width // cfg.vae_stride)
+        stacked = torch.randn(1, cfg.latent_channels, cfg.latent_frames, 2 * len(CAMERAS), *cells)
+        return film(stacked, video, cfg.latent_frames, len(CAMERAS))
+
     calls = {
-        "encode_clip": lambda: encode(cfg.num_frames),
-        "encode_frame": lambda: encode(1),
-        "decode_clip": torch.no_grad()(lambda: vae.decode(latents).sample),
+        "encode_frame": lambda: encode(1, depth=False),
+        "encode_clip": lambda: encode(cfg.num_frames, depth=True),
+        "encode_text": lambda: text._encode("lift the cube"),
     }
+    if dtype == "bfloat16":  # in float32 a CPU unfolds one sample into columns, as no GPU does
+        calls["film"] = show
     for name, call in calls.items():
-        with allocations() as seen:
+        with torch.no_grad():
             call()
-        assert 0.7 * seen.peak < getattr(said, name) < 1.1 * seen.peak, name
+            with allocations() as seen:
+                call()
+        print(dtype, name, getattr(said, name) / seen.peak)
+        assert getattr(said, name) == pytest.approx(seen.peak, rel=0.1), name
 
 
-def test_eight_bit_moments_are_two_bytes_and_their_scales() -> None:
-    cfg = config()
-    numbers = sum(p.numel() for p in XWAMPolicy(cfg).parameters())
-    assert 2 * numbers < bytes_of_8bit_moments(cfg) < 2.2 * numbers
+def test_a_large_batch_goes_through_the_encoder_in_parts() -> None:
+    """So that it costs its frames, not its activations."""
+    few, many = (codec_memory(config(), Load(batch, 1)).encode_clip for batch in (8, 32))
+    assert many < 2 * few
 
 
 def test_more_gpus_mean_less_on_each_but_never_less_than_what_is_gathered() -> None:
-    sharded = sharded_memory(config(checkpoint_every=1), LOAD)
-    peaks = [sharded.peak(gpus) for gpus in (1, 2, 8, 10**6)]
-    assert peaks == sorted(peaks, reverse=True)
-    assert peaks[-1] == pytest.approx(sharded.activations + sharded.gathered, rel=1e-3)
+    cfg = config(checkpoint_every=1, blocks=1)
+    sharded = [sharded_memory(cfg, LOAD, gpus) for gpus in (1, 2, 8, 10**6)]
+    assert [each.peak for each in sharded] == sorted((each.peak for each in sharded), reverse=True)
+    assert len({each.gathered for each in sharded}) == 1
+    assert sharded[-1].peak == pytest.approx(sharded[-1].passing + sharded[-1].gathered, rel=1e-3)
 
 
 def test_nothing_of_the_estimate_stays_behind() -> None:

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from sharded_run import PROCESSES, Run, run
+from sharded_run import PROCESSES, Run, run, run_config
+
+from lerobot_xwam.modeling_xwam import XWAMPolicy
+from lerobot_xwam.planning.network import Load, sharded_memory
+from lerobot_xwam.planning.tiers import parts_of_shards
 
 
 @pytest.mark.parametrize("micro_batch", [0, 1], ids=["plain", "in passes"])
@@ -33,3 +37,17 @@ def test_passes_make_the_same_training(tmp_path: Path, kind: str) -> None:
     run(once)
     run(passes)
     assert passes.losses() == pytest.approx(once.losses(), rel=1e-5)
+
+
+def test_shards_are_as_large_as_planned(tmp_path: Path) -> None:
+    how = Run(tmp_path / "run", steps=2, save_after=9)
+    run(how)
+    load = Load(batch=2, views=2)
+    planned = parts_of_shards(sharded_memory(run_config(how), load, PROCESSES))
+    for held in how.shards():
+        print(held, planned)
+        assert held["weights"] == pytest.approx(planned.weights, rel=0.1)
+        assert held["gradients"] == pytest.approx(planned.gradients, rel=0.1)
+        assert held["moments"] == pytest.approx(planned.optimizer, rel=0.1)
+    both = sum(held["weights"] for held in how.shards())
+    assert both == sum(p.nbytes for p in XWAMPolicy(run_config(how)).parameters())

@@ -15,11 +15,6 @@ from lerobot_xwam.envs.tabletop.cameras import HAND_EYE, STATIC
 from lerobot_xwam.envs.tabletop.dataset import expert_episode, write_dataset
 from lerobot_xwam.envs.tabletop.env import TabletopEnv
 from lerobot_xwam.envs.tabletop.expert import Expert
-from lerobot_xwam.envs.tabletop.geometry import (
-    quaternion_from_rotation,
-    rotation_from_vector,
-    vector_from_rotation,
-)
 from lerobot_xwam.envs.tabletop.interfaces import (
     action_names,
     action_towards,
@@ -138,16 +133,6 @@ def test_wrist_camera_follows_from_the_state(task: str) -> None:
             np.testing.assert_allclose(observation[f"cam_{name}_extrinsics"], tool @ HAND_EYE, atol=1e-6)
             poses.append(observation[f"cam_{name}_extrinsics"])
     assert np.ptp(np.stack(poses)[:, :3, 3], axis=0).min() > 0.02  # it does move
-
-
-def test_rotations_agree_with_scipy() -> None:
-    for vector in np.random.default_rng(0).uniform(-1.7, 1.7, size=(200, 3)):
-        rotation = rotation_from_vector(vector)
-        reference = Rotation.from_rotvec(vector)
-        np.testing.assert_allclose(rotation, reference.as_matrix(), atol=1e-12)
-        np.testing.assert_allclose(vector_from_rotation(rotation), vector, atol=1e-9)
-        expected = reference.as_quat(canonical=True, scalar_first=True)
-        np.testing.assert_allclose(quaternion_from_rotation(rotation), expected, atol=1e-12)
 
 
 def test_pictures_are_lively() -> None:

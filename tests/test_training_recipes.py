@@ -21,6 +21,7 @@ from lerobot.configs import PreTrainedConfig
 from lerobot.configs.train import TrainPipelineConfig
 from lerobot.optim.optimizers import load_optimizer_state, save_optimizer_state
 from lerobot.policies.factory import make_policy
+from peft import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from toys import ONE_CAMERA, metadata, packed_batch, small_config, wake_up
 
@@ -169,16 +170,33 @@ def test_an_average_that_is_not_there(tmp_path: Path, averaged: Path) -> None:
         load(tmp_path, "--use_ema=true")
 
 
-def test_no_average_of_adapters_or_shards(
-    averaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    start = [f"--policy.path={averaged}", "--policy.ema_decay=0.9"]
-    options = train_options(ONE_CAMERA, tmp_path / "run", "--steps=1", "--batch_size=2", policy=start)
-    with pytest.raises(ValueError, match="ema_decay with --peft"):
-        train_here(*options, *LORA)
+def test_no_average_of_shards_and_no_sharded_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(ValueError, match="ema_decay with FSDP"):
         XWAMPolicy(small_config(ema_decay=0.9)).get_optim_params()
+    with pytest.raises(ValueError, match=r"--peft with FSDP.*--multi_gpu"):
+        XWAMPolicy(small_config(use_peft=True)).get_optim_params()
+
+
+def test_the_average_of_an_adapter(averaged: Path, tmp_path: Path) -> None:
+    """Beside the adapter, by the same names; the base has no part in it."""
+    output = tmp_path / "lora"
+    start = [f"--policy.path={averaged}", "--policy.optimizer_lr=1e-2"]  # with the average's decay, 0.9
+    options = train_options(ONE_CAMERA, output, "--steps=3", "--batch_size=2", policy=start)
+    train_here(*options, *LORA)
+    adapter = checkpoint(output, 3)
+    raw, average = (load_file(adapter / name) for name in ("adapter_model.safetensors", EMA_FILE))
+    assert raw.keys() == average.keys()
+    assert any(not raw[name].equal(average[name]) for name in raw if ".lora_B." in name)
+    for option, file in (("false", raw), ("true", average)):
+        loaded = load(adapter, f"--use_ema={option}")
+        stored = get_peft_model_state_dict(loaded)
+        assert stored.keys() == file.keys()
+        assert all(stored[name].equal(file[name]) for name in file)
+        assert not loaded.config.use_ema
+    (adapter / EMA_FILE).unlink()
+    with pytest.raises(FileNotFoundError, match=r"ema\.safetensors.*ema_decay"):
+        load(adapter, "--use_ema=true")
 
 
 # --- an adapter and its base ---

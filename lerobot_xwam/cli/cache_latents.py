@@ -11,7 +11,9 @@ Example:
       --policy.latent_cache=data/lift-latents
 
 `dataset` in it is the dataset without its videos. With the original dataset training works too, but LeRobot
-decodes the videos that nobody looks at.
+decodes the videos that nobody looks at. LeRobot's own --dataset.image_transforms change nothing then: the
+augmentation is the one that was cached. A checkpoint that needs --rename_map has no latents; rename the
+dataset's cameras instead.
 """
 
 from __future__ import annotations
@@ -149,10 +151,11 @@ def _open(meta: Any, config: XWAMConfig, arguments: argparse.Namespace) -> Any:
     from lerobot.datasets import LeRobotDataset
     from lerobot.datasets.factory import resolve_delta_timestamps
 
+    from lerobot_xwam.caching.running_frames import remember_frames
     from lerobot_xwam.features import check_dataset
 
     check_dataset(config, meta)
-    return LeRobotDataset(
+    dataset = LeRobotDataset(
         meta.repo_id,
         root=meta.root,
         delta_timestamps=resolve_delta_timestamps(config, meta),
@@ -160,6 +163,8 @@ def _open(meta: Any, config: XWAMConfig, arguments: argparse.Namespace) -> Any:
         return_uint8=True,
         depth_output_unit=config.depth_unit,
     )
+    remember_frames(dataset)
+    return dataset
 
 
 def _windows(

@@ -6,15 +6,30 @@ import argparse
 import logging
 import sys
 
-from . import cache_latents, cache_text, card, convert_official, convert_wan, imagine, plan, tabletop
+from . import (
+    cache_latents,
+    cache_text,
+    card,
+    collect,
+    convert_dataset,
+    convert_official,
+    convert_wan,
+    evaluate_4d,
+    imagine,
+    plan,
+    tabletop,
+)
 
 VERBS = {
     "cache-latents": cache_latents,
     "cache-text": cache_text,
     "card": card,
+    "collect": collect,
+    "evaluate-4d": evaluate_4d,
     "imagine": imagine,
     "plan": plan,
     "tabletop": tabletop,
+    "convert-dataset": convert_dataset,
     "convert-wan": convert_wan,
     "convert-official": convert_official,
 }

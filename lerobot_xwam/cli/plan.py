@@ -1,10 +1,12 @@
 r"""What fits on a GPU: acting with and without the text encoder and depth, LoRA, 8-bit AdamW, full, FSDP.
 
-The network's own code runs on tensors without memory, and every byte that would be alive is counted: weights,
-gradients, optimiser, activations, the frozen encoders. That is within a few percent of what PyTorch's
-allocator records. Not in it, and covered by --reserve: the GPU's context, workspaces inside of kernels, gaps
-in the allocator. Further settings add: --policy.ema_decay four bytes per trained weight, --policy.micro_batch
-up to the gradients once more. GB are 10^9 bytes. At 5 B this takes a minute or two; nothing is downloaded.
+The network's own code runs on tensors without memory, and every byte that would be alive is counted:
+weights, gradients, optimiser, activations, frozen encoders. At small sizes on a CPU that is within 10 % of
+what PyTorch's allocator records, encoders and FSDP included; on a GPU it was not measured. Convolutions are
+counted with the copies that a CPU makes: cuDNN may take more for faster ones. Not in it, and covered by
+--reserve: the GPU's context, other kernels' workspaces, gaps in the allocator. Further settings add:
+--policy.ema_decay four bytes per trained weight, --policy.micro_batch up to the gradients once more. GB are
+10^9 bytes. At 5 B this takes a minute or two; nothing is downloaded.
 
 Example:
   lerobot-xwam plan                                  # this machine's GPU

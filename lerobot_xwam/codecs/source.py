@@ -11,7 +11,8 @@ from typing import Any
 
 from huggingface_hub import constants, try_to_load_from_cache
 
-PACKAGED = {"tiny": Path(__file__).parent.parent / "assets" / "tiny"}
+ASSETS = Path(__file__).parent.parent / "assets"
+PACKAGED = {name: ASSETS / name for name in ("tiny", "small")}
 PARTS = ("vae", "text_encoder", "tokenizer")
 SMALL_FILES = {
     "vae": "vae/config.json",

@@ -36,10 +36,10 @@ class VideoCodec:
 
     @torch.no_grad()
     def encode(self, video: Tensor) -> Tensor:
-        """B V F 3 H W in [-1, 1] -> B C T V h w. A few clips of one view at a time, to bound the memory."""
-        views = [view.split(AT_A_TIME) for view in video.unbind(dim=1)]
-        latents = [torch.cat([self._encode(clips) for clips in view]) for view in views]
-        return torch.stack(latents, dim=3)
+        """B V F 3 H W in [-1, 1] -> B C T V h w. A few clips at a time, to bound the memory."""
+        clips = video.transpose(0, 1).flatten(0, 1).split(AT_A_TIME)  # view by view
+        latents = torch.cat([self._encode(few) for few in clips])  # V*B C T h w
+        return latents.unflatten(0, (video.shape[1], -1)).movedim(0, 3)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

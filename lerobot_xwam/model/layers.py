@@ -6,6 +6,8 @@ caller's autocast says; the large matrix products and the attention follow the a
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ from .rope import rotate
 from .sizes import TransformerSizes
 
 KeyValue = tuple[Tensor, Tensor]  # keys and values, each B heads L head_dim
+FEW_ROWS = 4  # distinct times; sampling and training have three
 
 
 class Float32Linear(nn.Linear):
@@ -80,9 +83,12 @@ class Attention(nn.Module):
         return self._heads(self.k_norm(self.k(x)), rope), self._heads(self.v(x), None)
 
     def attend(self, queries: Tensor, memory: KeyValue) -> Tensor:
-        mixed = F.scaled_dot_product_attention(
-            queries, memory[0].to(queries.dtype), memory[1].to(queries.dtype)
-        )
+        # A CPU's half-precision attention takes five times as long backwards as its float32 one.
+        on_cpu = queries.device.type == "cpu"
+        dtype = torch.float32 if on_cpu else queries.dtype
+        with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
+            q, k, v = (part.to(dtype) for part in (queries, *memory))
+            mixed = F.scaled_dot_product_attention(q, k, v)
         return self.out(mixed.transpose(1, 2).flatten(2))  # B L dim
 
     def _heads(self, x: Tensor, rope: KeyValue | None) -> Tensor:
@@ -162,6 +168,14 @@ class Head(nn.Module):
 
 def gather_rows(rows: Tensor, index: Tensor) -> Tensor:
     """Give every token its row. rows: B D dim; index: 1|B L -> B L dim"""
-    if index.shape[0] == 1:
+    if index.shape[0] > 1:
+        return rows.gather(1, index[..., None].expand(-1, -1, rows.shape[-1]))
+    first, *others = rows.unbind(dim=1)
+    if len(others) > FEW_ROWS:
         return rows[:, index[0]]
-    return rows.gather(1, index[..., None].expand(-1, -1, rows.shape[-1]))
+    # Choosing between a few rows is arithmetic that fuses with what follows, and its gradient a plain sum; an
+    # indexed read is neither. The values are the same.
+    which, chosen = index[0][:, None], first[:, None].expand(-1, index.shape[1], -1)
+    for number, row in enumerate(others, start=1):
+        chosen = torch.where(which == number, row[:, None], chosen)
+    return chosen

@@ -57,6 +57,11 @@ class XWAMTransformer(nn.Module):
         if sizes.depth_blocks:
             self.depth_head = Head(sizes)
 
+    def compile_blocks(self) -> None:
+        """Fuse each block's many small operations; blocks of equal shapes share one compilation."""
+        for block in stack(self.blocks) + stack(self.depth_blocks):
+            block.compile(dynamic=False)
+
     def embed_text(self, context: Tensor) -> Tensor:
         """Text features -> embedded prompt. context: B text text_dim, padding included and attended to."""
         return self.text_in(context)

@@ -13,9 +13,12 @@ from huggingface_hub import try_to_load_from_cache
 from torch import nn
 
 from ..codecs.source import locate
+from ..codecs.video import VideoCodec
 from ..configuration_xwam import XWAMConfig
+from ..imagination import film
 from ..presets import WAN22
-from .network import enter, product_dtype, without_memory
+from ..training.encoding import encode_centered
+from .network import Load, enter, product_dtype, without_memory
 
 # config.json of the parts of Wan2.2-TI2V-5B, for a plan before the download.
 KNOWN: dict[str, dict[str, Any]] = {
@@ -50,17 +53,19 @@ KNOWN: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class CodecMemory:
-    """Bytes. A call's are those above the weights: activations and results."""
+    """Bytes. A call's are those above the weights: frames, activations and results."""
 
     video: int
     text: int
     encode_frame: int  # the one frame of an observation
-    encode_clip: int
-    decode_clip: int
+    encode_clip: int  # RGB and depth of the training windows
+    film: int  # what was imagined, of one sample
     encode_text: int
+    frames: int  # of the training windows: they stay until the step is done
 
 
-def codec_memory(config: XWAMConfig, batch: int) -> CodecMemory:
+def codec_memory(config: XWAMConfig, load: Load) -> CodecMemory:
+    """The policy's own calls of the encoders, on tensors without memory."""
     from diffusers import AutoencoderKLWan
     from transformers import UMT5Config, UMT5EncoderModel
 
@@ -69,26 +74,32 @@ def codec_memory(config: XWAMConfig, batch: int) -> CodecMemory:
         vae = AutoencoderKLWan.from_config(_config_of(config, "vae"))
         nn.Module.to(vae, dtype)  # diffusers' own would warn of parts in float32, of which there are none
         text = UMT5EncoderModel(UMT5Config(**_config_of(config, "text_encoder"))).to(dtype)
-    height, width, frames = config.height, config.width, config.num_frames
-    latents = (config.latent_channels, config.latent_frames)
-    grid = (height // config.vae_stride, width // config.vae_stride)
+    size, deep = (config.height, config.width), config.depth != "none"
 
-    def encode(count: int) -> Callable[[], Any]:  # views go one by one
-        return lambda: vae.encode(torch.empty(batch, 3, count, height, width, dtype=dtype)).latent_dist.mode()
+    def encode(frames: int, depth: bool) -> Any:
+        rgb = torch.empty(load.batch, load.views, frames, 3, *size)
+        code = torch.empty(load.batch, load.views, frames, 2, *size) if depth else None
+        return encode_centered(VideoCodec(vae), rgb, code, config.crop_ratio)
 
-    tokens = (1, config.text_tokens)
+    def show() -> Any:
+        cells = (config.height // config.vae_stride, config.width // config.vae_stride)
+        views = load.views * (2 if deep else 1)
+        stacked = torch.empty(1, config.latent_channels, config.latent_frames, views, *cells)
+        return film(stacked, VideoCodec(vae), config.latent_frames, load.views)
+
+    def read() -> Any:
+        tokens = torch.zeros(1, config.text_tokens, dtype=torch.long)
+        return text(tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state[0].float()
+
+    pixels = load.batch * load.views * config.num_frames * config.height * config.width
     return CodecMemory(
         video=_bytes(vae),
         text=_bytes(text),
-        encode_frame=_call(vae, encode(1)),
-        encode_clip=_call(vae, encode(frames)),
-        decode_clip=_call(vae, lambda: vae.decode(torch.empty(batch, *latents, *grid, dtype=dtype)).sample),
-        encode_text=_call(
-            text,
-            lambda: text(
-                torch.zeros(tokens, dtype=torch.long), attention_mask=torch.ones(tokens, dtype=torch.long)
-            ),
-        ),
+        encode_frame=_call(vae, lambda: encode(1, depth=False)),
+        encode_clip=_call(vae, lambda: encode(config.num_frames, depth=deep)),
+        film=_call(vae, show),
+        encode_text=_call(text, read),
+        frames=4 * pixels * (3 + (2 if deep else 0)),  # float32; depth is a code and its validity
     )
 
 

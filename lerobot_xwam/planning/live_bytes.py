@@ -6,16 +6,28 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
+def workspace_of_convolution(given: Tensor, weight: Tensor, result: Tensor) -> int:
+    """What a convolution takes besides its result, as oneDNN does it on a CPU: copies of what it is given,
+    then one of the result, in the layout of its kernel.
+
+    cuDNN on a GPU decides for itself. For plain layouts it makes such copies as well, but it may take more
+    for a faster algorithm, above all with torch.backends.cudnn.benchmark, which lerobot-train switches on.
+    """
+    return max(given.nbytes + weight.nbytes, result.nbytes)
+
+
 class LiveBytes(TorchDispatchMode):
     """Inside of it every storage counts from the operation that made it until it is freed.
 
-    It sees what autograd saves, what autocast casts and keeps, and what a backward pass makes on its way. It
-    does not see what happens inside one kernel (workspaces), nor the gaps of an allocator.
+    It sees what autograd saves, what autocast casts and keeps, and what a backward pass makes on its way. Of
+    what happens inside of a kernel it knows the convolutions' workspaces (those of a CPU, see
+    `workspace_of_convolution`); it knows nothing of other kernels' nor of the gaps of an allocator.
     """
 
     def __init__(self) -> None:
@@ -38,6 +50,8 @@ class LiveBytes(TorchDispatchMode):
         for leaf in pytree.tree_leaves(out):
             if isinstance(leaf, Tensor):
                 self._add(leaf)
+        if func is torch.ops.aten.convolution.default:
+            self.peak = max(self.peak, self.now + workspace_of_convolution(args[0], args[1], out))
         return out
 
     def _add(self, tensor: Tensor) -> None:

@@ -16,6 +16,7 @@ from .network import (
     product_dtype,
     sharded_memory,
     training_memory,
+    with_8bit_moments,
 )
 
 RANK = 32  # of the LoRA that is planned for
@@ -49,14 +50,14 @@ class Tier:
 def inference_tiers(config: XWAMConfig, load: Load) -> Iterator[Tier]:
     """From the most to the least that a policy can do. Its batch is the number of environments."""
     dtype = product_dtype(config)
-    codecs = codec_memory(config, load.batch)
+    codecs = codec_memory(config, load)
     branch = (True, False) if config.has_depth_branch else (False,)
     weights_dtype = str(dtype).removeprefix("torch.")
     for depth in branch:
         kept = config if depth else replace(config, depth="none" if branch[0] else config.depth)
         acting = acting_memory(kept, load, dtype, depth=depth)
         for cached in (False, True):
-            calls = [codecs.encode_frame, codecs.decode_clip, 0 if cached else codecs.encode_text]
+            calls = [codecs.encode_frame, codecs.film, 0 if cached else codecs.encode_text]
             held = codecs.video + (0 if cached else codecs.text)
             activations = max(acting.peak - acting.weights, *calls)
             yield Tier(
@@ -72,7 +73,7 @@ def inference_tiers(config: XWAMConfig, load: Load) -> Iterator[Tier]:
 
 def training_tiers(config: XWAMConfig, load: Load, gpus: int = 1) -> Iterator[Tier]:
     """From the best to the most modest way of training; each with and without recomputed activations."""
-    codecs = codec_memory(config, load.batch)
+    codecs = codec_memory(config, load)
     variants = [replace(config, checkpoint_every=every) for every in (0, 1)]
     names = {0: "all activations kept", 1: "activations recomputed"}
 
@@ -87,41 +88,41 @@ def training_tiers(config: XWAMConfig, load: Load, gpus: int = 1) -> Iterator[Ti
                 how,
                 (*settings, f"checkpoint_every={every}"),
                 cached,
-                parts if cached else _with_encoders(parts, codecs),
+                parts if cached else with_encoders(parts, codecs),
             )
 
     full = [training_memory(variant, load) for variant in variants]
     moments = bytes_of_8bit_moments(config)
     for every, memory in enumerate(full):
-        yield from both("full", "full", every, _parts(memory))
+        yield from both("full", "full", every, parts_of(memory))
     if gpus > 1:
         for every, variant in enumerate(variants):
-            sharded = sharded_memory(variant, load)
-            yield from both(f"full, FSDP over {gpus}", "fsdp", every, _shard(sharded, gpus))
+            sharded = parts_of_shards(sharded_memory(variant, load, gpus))
+            yield from both(f"full, FSDP over {gpus}", "fsdp", every, sharded)
     for every, memory in enumerate(full):
-        # torchao steps weight by weight: both moments, the root and the new value of one, in float32
-        passing = memory.passing - memory.optimizer + moments
-        stepping = memory.weights + memory.gradients + moments + 4 * memory.largest
-        small = replace(memory, optimizer=moments, passing=passing, stepping=stepping)
-        yield from both("full, 8-bit AdamW", "8bit", every, _parts(small), "optimizer_8bit=true")
+        small = parts_of(with_8bit_moments(memory, moments))
+        yield from both("full, 8-bit AdamW", "8bit", every, small, "optimizer_8bit=true")
     half = f"weights_dtype={str(product_dtype(config)).removeprefix('torch.')}"
     for every, variant in enumerate(variants):
         lora = training_memory(variant, load, adapter_rank=RANK)
-        yield from both(f"LoRA, rank {RANK}", "lora", every, _parts(lora), half)
+        yield from both(f"LoRA, rank {RANK}", "lora", every, parts_of(lora), half)
 
 
-def _parts(memory: TrainingMemory) -> Parts:
+def parts_of(memory: TrainingMemory) -> Parts:
     states = memory.weights + memory.gradients + memory.optimizer
     return Parts(memory.weights, memory.gradients, memory.optimizer, memory.peak - states, 0)
 
 
-def _shard(memory: ShardedMemory, gpus: int) -> Parts:
+def parts_of_shards(memory: ShardedMemory) -> Parts:
     """FSDP shards weights, gradients and both moments alike: a quarter of the states each."""
-    quarter = memory.states // 4 // gpus
-    return Parts(quarter, quarter, 2 * quarter, memory.peak(gpus) - 4 * quarter, 0)
+    quarter = memory.states // 4
+    return Parts(quarter, quarter, 2 * quarter, memory.peak - 4 * quarter, 0)
 
 
-def _with_encoders(parts: Parts, codecs: CodecMemory) -> Parts:
+def with_encoders(parts: Parts, codecs: CodecMemory, *, prompts_cached: bool = False) -> Parts:
     """Resident, and in use before the network's own activations and gradients are there."""
-    using = max(codecs.encode_clip, codecs.encode_text) - parts.gradients
-    return replace(parts, activations=max(parts.activations, using), codecs=codecs.video + codecs.text)
+    text = 0 if prompts_cached else codecs.text
+    using = max(codecs.encode_clip, 0 if prompts_cached else codecs.encode_text) - parts.gradients
+    return replace(
+        parts, activations=max(parts.activations + codecs.frames, using), codecs=codecs.video + text
+    )

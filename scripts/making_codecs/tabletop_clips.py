@@ -1,4 +1,4 @@
-"""Training clips from the tabletop world: RGB and depth code, as the policy gives them to the VAE."""
+"""Clips of the tabletop world, rendered for the occasion."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
 from tqdm import tqdm
 
 from lerobot_xwam.codecs.depth import DepthCodec
@@ -18,14 +16,15 @@ from lerobot_xwam.envs.tabletop.scene import build_scene, random_looks
 from lerobot_xwam.envs.tabletop.shading import render
 from lerobot_xwam.envs.tabletop.tasks import TASKS
 from lerobot_xwam.envs.tabletop.world import World, random_world
+from making_codecs.clips import Clips
 
 SIZE, FRAMES, STRIDE = (64, 80), 9, 4  # every fourth of 15 frames a second
 DEPTH = DepthCodec(near=0.1, far=3.0)
 HELD_OUT_SEED = 1_000_000  # scenes that training never sees
 
 
-def render_clips(scenes: int, seed: int) -> tuple[Tensor, Tensor]:
-    """RGB (uint8) and depth (metres) of expert episodes, three cameras each.  # N F H W 3, N F H W"""
+def tabletop_clips(scenes: int, seed: int) -> Clips:
+    """Expert episodes, three cameras each."""
     rgb, depth = [], []
     for scene in tqdm(range(scenes), desc="rendering", unit="scene"):
         rng = np.random.default_rng(seed + scene)
@@ -42,7 +41,7 @@ def render_clips(scenes: int, seed: int) -> tuple[Tensor, Tensor]:
         for view in views:
             rgb.append(np.stack([picture for picture, _ in view]))
             depth.append(np.stack([metres for _, metres in view]))
-    return torch.from_numpy(np.stack(rgb)), torch.from_numpy(np.stack(depth))
+    return Clips(torch.from_numpy(np.stack(rgb)), torch.from_numpy(np.stack(depth)), DEPTH)
 
 
 def _every_fourth_step(world: World, rng: np.random.Generator) -> Iterator[int]:
@@ -54,33 +53,3 @@ def _every_fourth_step(world: World, rng: np.random.Generator) -> Iterator[int]:
         yield frame
         for _ in range(STRIDE):
             world.step(expert.targets(world))
-
-
-def rgb_clips(pictures: Tensor) -> Tensor:
-    """uint8 -> the VAE's range.  # N F H W 3 -> N 3 F H W in [-1, 1]"""
-    return pictures.permute(0, 4, 1, 2, 3).float() / 127.5 - 1.0
-
-
-def depth_clips(metres: Tensor) -> Tensor:
-    """Depth -> three equal channels of depth code.  # N F H W -> N 3 F H W in [-1, 1]"""
-    code, _ = DEPTH.encode(metres)
-    return code[:, None].expand(-1, 3, -1, -1, -1)
-
-
-def augment(clip: Tensor, is_rgb: bool, generator: torch.Generator) -> Tensor:
-    """Often a random 0.95 crop, resized back; sometimes, for RGB, colour jitter.  # 3 F H W"""
-    height, width = SIZE
-    draw = torch.rand(7, generator=generator)
-    if draw[0] < 0.7:
-        h, w = round(height * 0.95), round(width * 0.95)
-        top, left = int(draw[1] * (height - h + 1)), int(draw[2] * (width - w + 1))
-        mode = "bilinear" if is_rgb else "nearest-exact"
-        window = clip[..., top : top + h, left : left + w].transpose(0, 1)  # F 3 h w
-        clip = functional.interpolate(window, size=SIZE, mode=mode).transpose(0, 1)
-    if is_rgb and draw[6] < 0.5:
-        brightness, contrast, saturation = (0.8 + 0.4 * draw[3:6]).tolist()
-        unit = (clip + 1.0) / 2.0 * brightness
-        unit = (unit - unit.mean()) * contrast + unit.mean()
-        grey = unit.mean(dim=0, keepdim=True)
-        clip = ((unit - grey) * saturation + grey).clamp(0.0, 1.0) * 2.0 - 1.0
-    return clip

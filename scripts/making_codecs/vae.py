@@ -1,8 +1,9 @@
-"""The small video VAE: training and what comes out of it."""
+"""Training of a small video VAE, and what comes out of it."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,50 +11,71 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from tiny_codecs.clips import FRAMES, HELD_OUT_SEED, augment, depth_clips, render_clips, rgb_clips
-from tiny_codecs.muon import Muon
+from making_codecs.clips import Clips
+from making_codecs.muon import Muon
 
 RGB_SHARE = 5 / 8  # of the clips; the rest is depth. Colour is the harder half
 LATENT_NOISE = (
     0.05  # in standard deviations: the decoder must forgive what a diffusion model gets a little wrong
 )
 
-VAE_CONFIG: dict[str, Any] = {
-    "base_dim": 16,
-    "decoder_base_dim": 16,
-    "z_dim": 16,
-    "dim_mult": [1, 2, 2],
-    "num_res_blocks": 1,
-    "attn_scales": [],
-    "temperal_downsample": [True, True],
-    "is_residual": True,
-    "patch_size": 2,
-    "in_channels": 12,
-    "out_channels": 12,
-    "scale_factor_spatial": 8,
-    "scale_factor_temporal": 4,
-    "latents_mean": [0.0] * 16,
-    "latents_std": [1.0] * 16,
-}
+
+@dataclass(frozen=True)
+class VaeSize:
+    """What differs between our VAEs; everything else is Wan2.2's own architecture."""
+
+    channels: int  # of the latents
+    encoder_width: int
+    decoder_width: int
+    levels: tuple[int, ...]  # width multipliers; each further one halves the picture once more
+    shrink_time: tuple[bool, ...]  # where two frames become one; twice in all
+
+    def config(self) -> dict[str, Any]:
+        """Arguments of `AutoencoderKLWan`."""
+        return {
+            "base_dim": self.encoder_width,
+            "decoder_base_dim": self.decoder_width,
+            "z_dim": self.channels,
+            "dim_mult": list(self.levels),
+            "num_res_blocks": 1,
+            "attn_scales": [],
+            "temperal_downsample": list(self.shrink_time),
+            "is_residual": True,
+            "patch_size": 2,
+            "in_channels": 12,
+            "out_channels": 12,
+            "scale_factor_spatial": 2 ** len(self.levels),
+            "scale_factor_temporal": 4,
+            "latents_mean": [0.0] * self.channels,
+            "latents_std": [1.0] * self.channels,
+        }
 
 
-def make_vae(folder: Path, scenes: int, steps: tuple[int, int], seed: int) -> None:
-    """Train, measure, and write the VAE."""
+def make_vae(
+    folder: Path,
+    size: VaeSize,
+    seen: Clips,
+    unseen: Clips,
+    *,
+    steps: tuple[int, int],
+    peaks: tuple[float, float],
+    seed: int,
+) -> None:
+    """Train on `seen`, measure on `unseen`, and write the VAE. `steps` and `peaks`: of pictures and clips."""
     from diffusers import AutoencoderKLWan
 
-    pictures, metres = render_clips(scenes, seed)
-    rgb, depth = rgb_clips(pictures), depth_clips(metres)
     torch.manual_seed(seed)
-    vae = AutoencoderKLWan(**VAE_CONFIG)
+    vae = AutoencoderKLWan(**size.config())
     start_simple(vae)
-    # First single pictures, which cost a ninth: colours and edges. Then clips: motion. Many small batches
+    # First single pictures, which cost a fraction: colours and edges. Then clips: motion. Many small batches
     # go further than few large ones.
-    vae = train(vae, rgb, depth, frames=1, batch=4, steps=steps[0], peak=0.006, seed=seed)
-    vae = train(vae, rgb, depth, frames=FRAMES, batch=2, steps=steps[1], peak=0.005, seed=seed + 1)
-    mean, std = latent_statistics(vae, [rgb, depth])
+    vae = train(vae, seen, frames=1, batch=4, steps=steps[0], peak=peaks[0], seed=seed)
+    vae = train(vae, seen, frames=seen.frames, batch=2, steps=steps[1], peak=peaks[1], seed=seed + 1)
+    mean, std = latent_statistics(vae, [seen.first_rgb(256), seen.first_depth(256)])
     vae.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())
     vae.half().save_pretrained(folder / "vae")
-    report(AutoencoderKLWan.from_pretrained(folder / "vae", torch_dtype=torch.float32), folder / "vae")
+    stored = AutoencoderKLWan.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+    report(stored, unseen, folder / "vae")
 
 
 @torch.no_grad()
@@ -77,29 +99,22 @@ def start_simple(vae: Any) -> None:
     vae.quant_conv.bias[vae.config.z_dim :] = -6.0
 
 
-def train(
-    vae: Any, rgb: Tensor, depth: Tensor, *, frames: int, batch: int, steps: int, peak: float, seed: int
-) -> Any:
+def train(vae: Any, seen: Clips, *, frames: int, batch: int, steps: int, peak: float, seed: int) -> Any:
     """Reconstruct from slightly noisy latents; returns the running average of the weights."""
     generator = torch.Generator().manual_seed(seed)
     optimizer = Muon(vae.parameters(), peak)
     average = torch.optim.swa_utils.AveragedModel(vae, multi_avg_fn=_running_average(0.995))
     progress = tqdm(range(steps), desc=f"training the VAE on {frames} frames", unit="step")
     for step in progress:
-        clips = []
-        for _ in range(batch):
-            is_rgb = bool(torch.rand(1, generator=generator) < RGB_SHARE)
-            row = int(torch.randint(len(rgb), (1,), generator=generator))
-            start = int(torch.randint(FRAMES - frames + 1, (1,), generator=generator))
-            clips.append(
-                augment((rgb if is_rgb else depth)[row, :, start : start + frames], is_rgb, generator)
-            )
-        clip = torch.stack(clips)
+        kinds = [bool(torch.rand(1, generator=generator) < RGB_SHARE) for _ in range(batch)]
+        drawn = [seen.draw(is_rgb, frames, generator) for is_rgb in kinds]
+        clip = torch.stack([part for part, _ in drawn])  # B 3 F H W
+        weight = torch.stack([part for _, part in drawn])  # B 1 F H W or ones
         latents = vae.encode(clip).latent_dist.mode()
         spread = latents.detach().std(dim=(0, 2, 3, 4), keepdim=True)
         noise = torch.randn(latents.shape, generator=generator)
         error = decode_unclamped(vae, latents + LATENT_NOISE * spread * noise) - clip
-        loss = error.abs().mean() + 4.0 * error.square().mean()
+        loss = (weight * (error.abs() + 4.0 * error.square())).mean()
         vae.zero_grad(set_to_none=True)
         loss.backward()
         warm_up, cosine = min(1.0, (step + 1) / 30), 0.5 + 0.5 * math.cos(math.pi * step / steps)
@@ -136,18 +151,20 @@ def latent_statistics(vae: Any, clips: list[Tensor]) -> tuple[Tensor, Tensor]:
     return latents.mean(dim=1), latents.std(dim=1)
 
 
-def report(vae: Any, folder: Path) -> None:
+def report(vae: Any, unseen: Clips, folder: Path) -> None:
     """What a user gets: PSNR of the stored weights on scenes that training never saw."""
-    pictures, metres = render_clips(40, HELD_OUT_SEED)
     shape = (1, -1, 1, 1, 1)
     mean, std = (torch.tensor(vae.config[key]).view(shape) for key in ("latents_mean", "latents_std"))
-    for name, clips in (("RGB", rgb_clips(pictures)), ("depth code", depth_clips(metres))):
-        errors, spread = [], []
+    for name, clips in (("RGB", unseen.first_rgb(320)), ("depth code", unseen.first_depth(320))):
+        errors, spread, relative = [], [], []
         with torch.no_grad():
             for part in clips.split(8):
                 latents = (vae.encode(part).latent_dist.mode() - mean) / std
-                errors.append(vae.decode(latents * std + mean).sample - part)
+                shown = vae.decode(latents * std + mean).sample
+                errors.append(shown - part)
                 spread.append(latents)
+                metres = unseen.codec.decode(part)
+                relative.append((unseen.codec.decode(shown) - metres).abs() / metres)
         error = torch.cat(errors)
         first, rest = _psnr(error[:, :, :1]).mean(), _psnr(error[:, :, 1:]).mean()
         pooled = 10 * math.log10(4.0 / error.square().mean().item())
@@ -157,6 +174,9 @@ def report(vae: Any, folder: Path) -> None:
             f"of the mean error {pooled:.2f}); "
             f"normalised latents: std {torch.cat(spread).std():.2f}"
         )
+        if name != "RGB":
+            off = torch.cat(relative)
+            print(f"depth: relative error {off.mean():.4f} mean, {off.median():.4f} median")
     size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
     print(f"{folder.name}: {sum(p.numel() for p in vae.parameters()) / 1e6:.2f} M parameters, {size:.2f} MB")
 

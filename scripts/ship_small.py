@@ -1,0 +1,76 @@
+"""Turn a training's checkpoint into the folder that stands on the Hub: averaged weights in half precision.
+
+    python scripts/ship_small.py outputs/small/checkpoints/last/pretrained_model \\
+        --results outputs/table/ours/eval_info.json --out hub_cards/xwam-small-robosuite
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from lerobot.configs import PreTrainedConfig
+from safetensors.torch import load_file, save_file
+
+from lerobot_xwam import XWAMConfig
+from lerobot_xwam.cli.main import main as lerobot_xwam
+from lerobot_xwam.publishing import without_local_paths
+
+NAME = "xwam-small-robosuite"
+EMA, WEIGHTS = "ema.safetensors", "model.safetensors"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--results", type=Path, help="eval_info.json of lerobot-eval, for the card")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    config = PreTrainedConfig.from_pretrained(options.checkpoint)
+    if not isinstance(config, XWAMConfig):
+        raise SystemExit(f"{options.checkpoint}: a {config.type!r} policy, no X-WAM checkpoint")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".shipping-", dir=options.out.parent) as workshop:
+        folder = Path(workshop) / NAME
+        folder.mkdir()
+        averaged = options.checkpoint / EMA
+        weights = load_file(averaged if averaged.is_file() else options.checkpoint / WEIGHTS)
+        half = {name: tensor.to(torch.float16).contiguous() for name, tensor in weights.items()}
+        save_file(half, folder / WEIGHTS)
+        (folder / WEIGHTS).chmod(0o644)  # safetensors writes files that only their owner can read
+        for file in (
+            *options.checkpoint.glob("policy_*processor*"),
+            options.checkpoint / "train_config.json",
+        ):
+            shutil.copy(file, folder)
+        # Training's own: bfloat16 products and compiled blocks. To act, float32 is as fast and more exact.
+        config.dtype, config.weights_dtype, config.compile_blocks = "float32", "float32", False
+        config.use_ema, config.ema_decay, config.device = False, 0.0, None
+        with without_local_paths(config):
+            config.save_pretrained(folder)
+        card = ["card", str(folder), "--repo-id", NAME, "--out", str(folder / "README.md")]
+        if lerobot_xwam([*card, *(["--results", str(options.results)] if options.results else [])]):
+            raise SystemExit(1)
+        shutil.rmtree(options.out, ignore_errors=True)
+        folder.rename(options.out)
+    size = sum(file.stat().st_size for file in options.out.iterdir()) / 1e6
+    print(f"{options.out}: {size:.1f} MB")
+
+
+def write_training(source: Path, target: Path) -> None:
+    """How it was trained, without the folders of this machine."""
+    training = json.loads(source.read_text(encoding="utf-8"))
+    training |= {"output_dir": None, "checkpoint_path": None}
+    training["dataset"]["root"] = training["policy"]["latent_cache"] = None
+    target.write_text(json.dumps(training, indent=4), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
