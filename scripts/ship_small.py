@@ -1,5 +1,7 @@
 """Turn a training's checkpoint into the folder that stands on the Hub: averaged weights in half precision.
 
+Its README.md is written by hand and stays.
+
     python scripts/ship_small.py outputs/small/checkpoints/last/pretrained_model \\
         --results outputs/table/ours/eval_info.json --out hub_cards/xwam-small-robosuite
 """
@@ -17,11 +19,11 @@ from lerobot.configs import PreTrainedConfig
 from safetensors.torch import load_file, save_file
 
 from lerobot_xwam import XWAMConfig
-from lerobot_xwam.cli.main import main as lerobot_xwam
+from lerobot_xwam.evaluation_results import EvaluationResults
 from lerobot_xwam.publishing import without_local_paths
 
 NAME = "xwam-small-robosuite"
-EMA, WEIGHTS = "ema.safetensors", "model.safetensors"
+EMA, WEIGHTS, RESULTS = "ema.safetensors", "model.safetensors", "eval_info.json"
 
 
 def main() -> None:
@@ -30,7 +32,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--results", type=Path, help="eval_info.json of lerobot-eval, for the card")
+    parser.add_argument("--results", type=Path, help="eval_info.json of lerobot-eval")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     config = PreTrainedConfig.from_pretrained(options.checkpoint)
@@ -45,19 +47,19 @@ def main() -> None:
         half = {name: tensor.to(torch.float16).contiguous() for name, tensor in weights.items()}
         save_file(half, folder / WEIGHTS)
         (folder / WEIGHTS).chmod(0o644)  # safetensors writes files that only their owner can read
-        for file in (
-            *options.checkpoint.glob("policy_*processor*"),
-            options.checkpoint / "train_config.json",
-        ):
+        for file in options.checkpoint.glob("policy_*processor*"):
             shutil.copy(file, folder)
+        write_training(options.checkpoint / "train_config.json", folder / "train_config.json")
         # Training's own: bfloat16 products and compiled blocks. To act, float32 is as fast and more exact.
         config.dtype, config.weights_dtype, config.compile_blocks = "float32", "float32", False
         config.use_ema, config.ema_decay, config.device = False, 0.0, None
         with without_local_paths(config):
             config.save_pretrained(folder)
-        card = ["card", str(folder), "--repo-id", NAME, "--out", str(folder / "README.md")]
-        if lerobot_xwam([*card, *(["--results", str(options.results)] if options.results else [])]):
-            raise SystemExit(1)
+        if options.results:
+            write_results(options.results, folder / RESULTS)
+        for kept in ("README.md", "imagined.png", *([] if options.results else [RESULTS])):
+            if (options.out / kept).is_file():
+                shutil.copy(options.out / kept, folder)
         shutil.rmtree(options.out, ignore_errors=True)
         folder.rename(options.out)
     size = sum(file.stat().st_size for file in options.out.iterdir()) / 1e6
@@ -70,6 +72,22 @@ def write_training(source: Path, target: Path) -> None:
     training |= {"output_dir": None, "checkpoint_path": None}
     training["dataset"]["root"] = training["policy"]["latent_cache"] = None
     target.write_text(json.dumps(training, indent=4), encoding="utf-8")
+
+
+def write_results(source: Path, target: Path) -> None:
+    """Every episode's outcome, without the folders of this machine."""
+    EvaluationResults.read(source)  # refuses what does not agree with itself
+    held = json.loads(source.read_text(encoding="utf-8"))
+    tasks = [
+        {
+            "task_group": each["task_group"],
+            "task_id": each["task_id"],
+            "metrics": {"successes": each["metrics"]["successes"]},
+        }
+        for each in held["per_task"]
+    ]
+    overall = {name: held["overall"][name] for name in ("pc_success", "n_episodes")}
+    target.write_text(json.dumps({"per_task": tasks, "overall": overall}, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

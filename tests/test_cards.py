@@ -69,7 +69,7 @@ def test_hub_cards_are_valid_and_complete(path: Path) -> None:
 
 def test_there_is_a_card_for_each_model_and_the_table_names_them() -> None:
     names = {path.parent.name for path in CARDS}
-    assert names == {"xwam-wan-init", "xwam-pretrained", "xwam-robocasa", "xwam-robotwin", "xwam-tiny"}
+    assert names == {"xwam-wan-init", "xwam-pretrained", "xwam-robocasa", "xwam-robotwin", "xwam-small-robosuite", "xwam-tiny"}
     table = (ROOT / "hub_cards/README.md").read_text(encoding="utf-8")
     for name in names:
         assert f"]({name}/README.md)" in table
