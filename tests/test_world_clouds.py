@@ -13,7 +13,7 @@ from world_scene import FRAMES, GRID, LEFT, NAMES, RIGHT, WRIST, distance_to_tru
 from lerobot_xwam.data.views import center_crop, resize
 from lerobot_xwam.space.poses import pose_matrix
 from lerobot_xwam.space.rotations import matrix_from_vector
-from lerobot_xwam.world.agreement import agreements
+from lerobot_xwam.world.agreement import Agreement, agreements
 from lerobot_xwam.world.cameras import Rig
 from lerobot_xwam.world.cloud import Cloud, Filters, fuse, say_what_is_missing, valid
 from lerobot_xwam.world.effectors import effectors_of_layout
@@ -170,6 +170,19 @@ def test_a_wrong_calibration_disagrees(camera: str, change: str) -> None:
     changed = replace(rig.cameras[camera], pose=rig.cameras[camera].pose @ wrong)
     found = check(Rig({**rig.cameras, camera: changed}))
     assert found[camera] is False
+
+
+def test_certain_and_uncertain_verdicts() -> None:
+    common = {"camera": LEFT, "overlap": 0.5}
+    fine = Agreement(**common, median=0.001, shift=0.001, turn=0.1, gain=0.02)
+    vague = replace(fine, shift=0.03)  # wants to move, but nothing would be better for it
+    bad = replace(vague, gain=0.5)
+    apart = replace(fine, median=0.02)
+    blind = Agreement(LEFT, float("nan"), 0.0, float("nan"), float("nan"), 0.0)
+    assert [each.good for each in (fine, vague, bad, apart, blind)] == [True] + [False] * 4
+    assert [each.wrong for each in (fine, vague, bad, apart, blind)] == [False, False, True, True, True]
+    assert "agrees" in str(fine) and "too coarse" in str(vague) and "DISAGREES" in str(bad)
+    assert "sees nothing that the others see" in str(blind)
 
 
 def test_depth_in_the_wrong_unit_disagrees() -> None:

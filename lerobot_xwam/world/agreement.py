@@ -25,6 +25,7 @@ SOFT = 0.004  # metres: larger residuals count less and less
 MOST = 6000  # points are enough for both numbers
 AGREE = 0.005  # metres of median residual up to which a calibration is called good
 CORRECT = (0.01, 2.0)  # metres and degrees of correction up to which it is
+GAIN = 0.15  # share of the misfit that a correction must take away to be believed: coarse pictures waver
 OVERLAP = 0.1  # smallest share of points with a counterpart
 
 
@@ -37,19 +38,29 @@ class Agreement:
     overlap: float  # share of points near a surface that the others see
     shift: float  # metres by which the points want to move
     turn: float  # degrees
+    gain: float  # share of the misfit that this motion takes away
 
     @property
     def good(self) -> bool:
         met = self.overlap >= OVERLAP and self.median <= AGREE
         return met and self.shift <= CORRECT[0] and self.turn <= CORRECT[1]
 
+    @property
+    def wrong(self) -> bool:
+        """Surely. What is neither good nor wrong cannot be told: coarse pictures, or little but a table."""
+        met = self.overlap >= OVERLAP and self.median <= AGREE
+        return not self.good and (not met or self.gain >= GAIN)
+
     def __str__(self) -> str:
-        verdict = "agrees" if self.good else "DISAGREES: check its pose or hand-eye matrix, and units"
+        verdict = "agrees" if self.good else "the pictures are too coarse or too plain to tell more"
+        if self.wrong:
+            verdict = "DISAGREES: check its pose or hand-eye matrix, and units"
         if np.isnan(self.median):
             return f"{self.camera}: sees nothing that the others see; {verdict}"
         return (
             f"{self.camera}: median {1000 * self.median:.1f} mm, {100 * self.overlap:.0f} % overlap; best "
-            f"correction {1000 * self.shift:.1f} mm and {self.turn:.1f} degrees; {verdict}"
+            f"correction {1000 * self.shift:.1f} mm and {self.turn:.1f} degrees (takes "
+            f"{100 * self.gain:.0f} % of the misfit away); {verdict}"
         )
 
 
@@ -68,9 +79,9 @@ def agreement(clouds: list[Cloud], camera: str, others: list[str]) -> Agreement:
     met = [to_surface(own, rest, tree) for own, rest, tree in trees]
     residuals = np.concatenate([offset for _, _, offset in met]) if met else np.empty(0)
     if not len(residuals):
-        return Agreement(camera, float("nan"), 0.0, float("nan"), float("nan"))
-    shift, turn = _correction(trees)
-    return Agreement(camera, float(np.median(np.abs(residuals))), len(residuals) / total, shift, turn)
+        return Agreement(camera, float("nan"), 0.0, float("nan"), float("nan"), 0.0)
+    median, overlap = float(np.median(np.abs(residuals))), len(residuals) / total
+    return Agreement(camera, median, overlap, *_correction(trees))
 
 
 def to_surface(points: Array, surface: Array, tree: Any) -> tuple[Array, Array, Array]:
@@ -85,11 +96,11 @@ def to_surface(points: Array, surface: Array, tree: Any) -> tuple[Array, Array, 
     return points[near], normals, np.einsum("ni,ni->n", points[near] - middle, normals)
 
 
-def _correction(trees: list[tuple[Array, Array, Any]]) -> tuple[float, float]:
-    """Metres and degrees of the motion that brings the points best onto the surfaces (point-to-plane ICP)."""
+def _correction(trees: list[tuple[Array, Array, Any]]) -> tuple[float, float, float]:
+    """The motion that brings the points best onto the surfaces (point-to-plane ICP): metres, degrees, gain"""
     centre = np.concatenate([own for own, _, _ in trees]).mean(axis=0)
-    motion = np.eye(4)
-    for _ in range(ROUNDS):
+    motion, misfits = np.eye(4), []
+    for _ in range(ROUNDS + 1):
         rows, offsets = [], []
         for own, rest, tree in trees:
             moved = (own - centre) @ motion[:3, :3].T + motion[:3, 3]
@@ -97,6 +108,9 @@ def _correction(trees: list[tuple[Array, Array, Any]]) -> tuple[float, float]:
             rows.append(np.hstack([np.cross(points - centre, normals), normals]))
             offsets.append(offset)
         a, b = np.concatenate(rows), np.concatenate(offsets)
+        misfits.append(float(np.log1p((b / SOFT) ** 2).mean()))
+        if len(misfits) > ROUNDS:
+            break
         weights = 1 / (1 + (b / SOFT) ** 2)
         squares = a.T @ (a * weights[:, None])
         # A flat scene leaves directions open: a weak pull to zero keeps them where they are.
@@ -104,7 +118,7 @@ def _correction(trees: list[tuple[Array, Array, Any]]) -> tuple[float, float]:
         step = np.linalg.solve(squares + pull, -a.T @ (weights * b))
         motion = pose_matrix(matrix_from_vector(step[:3]), step[3:]) @ motion
     metres, degrees = distance(motion, np.eye(4))
-    return float(metres), float(degrees)
+    return float(metres), float(degrees), 1 - misfits[-1] / max(misfits[0], 1e-9)
 
 
 def agreements(clouds: list[Cloud], static: list[str], wrist: list[str]) -> list[Agreement]:
