@@ -28,6 +28,9 @@ QUICK = {
     "door": (1, 95),
 }
 STANDING = 0.12  # of the greatest step: slower than this nobody can see it move
+LAG = (
+    7  # steps until fingers that held something are seen to open: robosuite's gripper command is a slow ramp
+)
 
 
 def settings(task: str, noise: float = 0.0, interface: str = "raw") -> Settings:
@@ -86,7 +89,7 @@ def check_motion(episode: Episode) -> None:
     for still in standing:
         run = run + 1 if still else 0
         longest = max(longest, run)
-    assert longest <= 4, f"stands still for {longest} steps"
+    assert longest <= LAG, f"stands still for {longest} steps"
 
 
 def test_the_same_seed_gives_the_same_episode_and_another_gives_another() -> None:
