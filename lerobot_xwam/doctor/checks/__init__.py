@@ -1,0 +1,1 @@
+"""One question per function; table.py names them."""
