@@ -25,6 +25,7 @@ from .model.rope import FRAMES_PER_LATENT
 from .model.sampler import Plan
 from .model.sizes import TransformerSizes
 from .presets import PRESETS
+from .robot_settings import RobotSettings
 from .training.optimizers import AdamW8bitConfig
 
 FROM_PRESET = 0  # no size is zero, so zero can mean "as the preset has it"
@@ -58,7 +59,7 @@ def _read_format_version(raw: Any, path: Sequence[str] = ()) -> FormatVersion:
 
 @PreTrainedConfig.register_subclass("xwam")
 @dataclass
-class XWAMConfig(PreTrainedConfig):
+class XWAMConfig(PreTrainedConfig, RobotSettings):
     """X-WAM: multi-view RGB-D futures and the next action chunk from one diffusion transformer.
 
     Start small with `--policy.preset=tiny`. For a real robot start from trained weights: `--policy.path=...`
@@ -260,6 +261,7 @@ class XWAMConfig(PreTrainedConfig):
                 f"interface='ee' needs state_width >= 16 and action_width >= 14, "
                 f"got {self.state_width} and {self.action_width}"
             )
+        self.refuse_bad_robot_settings(self.chunk_size, self.loss_spectrum)
         _ = self.sizes, self.plan  # their own checks
 
     # --- Derived ---

@@ -1,39 +1,37 @@
 """XWAMPolicy: the LeRobot contract around the model, and nothing else.
 
-training   batch -> Clip -> codecs -> Latents -> times and noise -> transformer -> losses
-acting     batch -> Observation -> codecs (one frame) -> denoise_actions -> Draft -> actions
-imagining  Draft -> finish_video -> Rollout -> decoded video and depth
+training   batch -> Clip -> codecs -> Latents -> times and noise -> transformer -> losses: here
+acting     batch -> Observation -> codecs (one frame) -> denoise_actions -> Draft -> actions: acting/policy.py
+imagining  Draft -> finish_video -> Rollout -> decoded video and depth: acting/policy.py
+weights    fresh, a base, a checkpoint, adapters, averages, the Hub: checkpoints.py
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from . import features
+from .acting.policy import ActingPolicy
 from .caching.reading import LatentCache
-from .checkpoints import CheckpointedPolicy
 from .codecs.bundle import Codecs
 from .configuration_xwam import XWAMConfig
-from .data.batch import Clip, Observation
-from .data.views import center_crop
-from .imagination import Imagination, film, stack_rollout
+from .data.batch import Clip
 from .model.fusion import given_of, join_depth
 from .model.losses import LossDivisors, LossMasks, xwam_loss
 from .model.noise import CLOCK, add_noise, clock_times, draw_noise, draw_times, velocity
-from .model.sampler import guided_denoiser
+from .model.prefix import draw_prefix_lengths, give_prefix
 from .model.transformer import XWAMTransformer
-from .model.types import Denoiser, Latents, Prediction, TextMemory, Times
+from .model.types import Latents
 from .training.accumulation import Lesson, loss_in_passes
 from .training.encoding import Encoded, encode_augmented, encode_centered
-from .training.randomness import fixed_generators, rollout_generators, training_generators, uniforms
+from .training.randomness import fixed_generators, training_generators, uniforms
 from .weights.precision import dtype_named
 
 
-class XWAMPolicy(CheckpointedPolicy):
+class XWAMPolicy(ActingPolicy):
     config_class = XWAMConfig
     name = "xwam"
     _fsdp_wrap_modules = ["Block"]
@@ -99,6 +97,9 @@ class XWAMPolicy(CheckpointedPolicy):
         tasks = ["" if drop else task for task, drop in zip(tasks, dropped.tolist(), strict=True)]
 
         given, noise = given_of(clean, cfg.depth), draw_noise(clean, generators)
+        if self.training and cfg.rtc_training_delay:  # drawn last: without it, every number is the same
+            drawn = uniforms(1, generators)[:, 0].to(chance)
+            given = give_prefix(given, draw_prefix_lengths(cfg.rtc_training_delay, drawn))
         noisy = add_noise(clean, noise, t_video, t_action, given)
         masks = LossMasks(
             Latents(
@@ -172,115 +173,6 @@ class XWAMPolicy(CheckpointedPolicy):
         if self.training:
             return encode_augmented(codec, rgb, depth, cfg.augmentation, generators)
         return encode_centered(codec, rgb, depth, cfg.crop_ratio)
-
-    # --- Acting ---
-
-    def reset(self) -> None:
-        """Forget the running chunk. LeRobot calls this at the start of every episode."""
-        self._queue: deque[Tensor] = deque(maxlen=self.config.n_action_steps)
-        self._text_memory: dict[tuple[str, ...], TextMemory] = {}
-        self.last_predicted_latents: Tensor | None = None
-
-    @torch.no_grad()
-    def select_action(self, batch: dict[str, Any], **kwargs: Any) -> Tensor:
-        """The next action, B A: from the running chunk, or from a new one when it is used up."""
-        if not self._queue:
-            actions = self.predict_action_chunk(batch, **kwargs)[:, : self.config.n_action_steps]
-            self._queue.extend(actions.unbind(dim=1))
-        return self._queue.popleft()
-
-    @torch.no_grad()
-    def predict_action_chunk(self, batch: dict[str, Any], noise: Latents | None = None, **_: Any) -> Tensor:
-        """The next `chunk_size` actions in model space, B K A; the postprocessor restores robot units."""
-        imagination = self.imagine(Observation.of(batch), noise)
-        draft = imagination.draft()
-        if self.config.save_predicted_video:
-            self.last_predicted_latents = stack_rollout(imagination.finish(draft))
-        return draft.actions
-
-    @torch.no_grad()
-    def imagine(self, observation: Observation, noise: Latents | None = None) -> Imagination:
-        """One imagination from one observation: actions first (`draft`), then as much video as wanted
-        (`finish`).
-        """
-        cfg = self.config
-        first = center_crop(observation.video[:, :, :1], cfg.crop_ratio)  # B V 1 3 H W
-        seen = join_depth(self.codecs.video(self._device).encode(first), None, cfg.depth)  # B C 1 V h w
-        batch, states = len(seen), observation.states[:, :1]
-        condition = Latents(
-            video=seen.expand(-1, -1, cfg.latent_frames, -1, -1, -1),
-            actions=states.new_zeros(batch, cfg.chunk_size, cfg.action_width),
-            states=states.expand(-1, cfg.num_frames, -1),
-        )
-        if noise is None:
-            noise = draw_noise(condition, rollout_generators(batch, cfg.inference_seed))
-        return Imagination(
-            denoise=self._denoiser(self._instructions(observation.tasks)),
-            noise=noise,
-            condition=condition,
-            given=given_of(condition, cfg.depth),
-            plan=cfg.plan,
-            mode=cfg.depth,
-        )
-
-    def _denoiser(self, tasks: list[str]) -> Denoiser:
-        text = empty = self._read(tasks)
-        if self.config.guidance != 1:
-            empty = self._read([""] * len(tasks))
-        guided = guided_denoiser(self.net, text, empty, self.config.guidance)
-
-        def denoise(x: Latents, times: Times, depth: bool) -> Prediction:
-            with self._autocast():
-                return guided(x, times, depth)
-
-        return denoise
-
-    def _read(self, tasks: list[str]) -> TextMemory:
-        """The prompts' keys and values; the last ones are kept, unless weights may change in between."""
-        key = tuple(tasks)
-        if key in self._text_memory:
-            return self._text_memory[key]
-        with self._autocast():
-            memory = self.net.read_text(self._encode_text(tasks), depth=self.config.plan.depth)
-        if not self.training:
-            while len(self._text_memory) >= 2:  # the running prompt and the empty one
-                self._text_memory.pop(next(iter(self._text_memory)))
-            self._text_memory[key] = memory
-        return memory
-
-    @torch.no_grad()
-    def decode_predicted_latents(self, latents: Tensor) -> Tensor:
-        """What `lerobot-eval` writes with `save_predicted_video`: every chunk's frames, RGB above depth.
-
-        latents: B C (chunks T) V h w -> frames H W 3 uint8 of the first sample, cameras side by side
-        """
-        codec = self.codecs.video(self._device)
-        return film(latents, codec, self.config.latent_frames, cameras=len(self.config.cameras))
-
-    def train(self, mode: bool = True) -> XWAMPolicy:
-        self._text_memory.clear()  # weights are about to change
-        return super().train(mode)
-
-    @property
-    def _device(self) -> torch.device:
-        return self.net.view_embedding.weight.device
-
-    def _autocast(self) -> torch.autocast:
-        # No cache: a pass needs each weight once, and their copies would be half as large as the weights.
-        half = self.config.dtype == "bfloat16"
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=half, cache_enabled=False)
-
-    def _instructions(self, tasks: list[str]) -> list[str]:
-        tasks = [task or self.config.default_task or "" for task in tasks]
-        if not all(tasks):
-            raise ValueError(
-                f"task: no instruction for sample {tasks.index('')} of {len(tasks)}. Record the dataset with "
-                'one, or set one for all: --policy.default_task="pick up the cube"'
-            )
-        return tasks
-
-    def _encode_text(self, tasks: list[str]) -> Tensor:
-        return self.codecs.text(self._device).encode(tasks)
 
 
 def _identities(batch: dict[str, Any], clip: Clip) -> Tensor:

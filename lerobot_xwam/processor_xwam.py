@@ -46,6 +46,8 @@ from .data.dataset_quantiles import with_quantiles_of_all_frames
 from .data.layout import canonical_quaternions
 from .data.scaling import Scaling
 from .data.views import resize
+from .safety.guard import guard_for
+from .safety.limits import largest_steps
 
 NOT_READ_YET = Scaling.identity(0, 0)  # a saved pipeline is rebuilt empty; load_state_dict brings the numbers
 Features = dict[PipelineFeatureType, dict[str, PolicyFeature]]
@@ -250,8 +252,9 @@ def make_xwam_pre_post_processors(
     """Both pipelines from one scaling, so that the way out is the inverse of the way in."""
     state_dim = config.robot_state_feature.shape[0]
     action_dim = config.action_feature.shape[0]
+    meta = config._runtime_dataset_meta
     if dataset_stats:
-        if (meta := config._runtime_dataset_meta) is not None:
+        if meta is not None:
             dataset_stats = with_quantiles_of_all_frames(dataset_stats, Path(meta.root), (OBS_STATE, ACTION))
         scaling = Scaling.fit(config.interface, dataset_stats, OBS_STATE, ACTION)
     else:
@@ -276,6 +279,13 @@ def make_xwam_pre_post_processors(
         scaling=scaling,
     )
     unpack = XWAMUnpackActionStep(state_dim=state_dim, action_dim=action_dim, scaling=scaling)
+    guard = guard_for(
+        config.action_guard,
+        deltas=config.interface == "ee",
+        dims=action_dim,
+        stats=(dataset_stats or {}).get(ACTION, {}),
+        largest=lambda: None if meta is None else largest_steps(Path(meta.root), ACTION),
+    )
     features = {**config.input_features, **config.output_features}
     from_benchmark = [RoboCasaStateStep()] if config.benchmark == ROBOCASA else []
     to_benchmark = [RoboCasaActionStep()] if config.benchmark == ROBOCASA else []
@@ -295,6 +305,7 @@ def make_xwam_pre_post_processors(
             unpack,
             UnnormalizerProcessorStep(features=config.output_features, norm_map=config.normalization_mapping),
             DeviceProcessorStep(device="cpu"),
+            *guard,
             *to_benchmark,
         ],
         name=POLICY_POSTPROCESSOR_DEFAULT_NAME,

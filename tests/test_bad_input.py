@@ -457,7 +457,7 @@ SETTINGS: list[tuple[dict[str, Any], list[str]]] = [
     ({"n_action_steps": 17}, ["n_action_steps=17", "between 1 and", "16"]),
     ({"n_action_steps": -1}, ["n_action_steps=-1", "between 1 and"]),
     ({"depth_near": 3.0, "depth_far": 2.0}, ["depth_near=3.0, depth_far=2.0", "0 < near < far", "metres"]),
-    ({"depth_near": 0.0}, ["depth_near=0.0", "0 < near"]),
+    ({"depth_near": -1.0}, ["depth_near=-1.0", "0 < near"]),
     ({"max_views": 9}, ["max_views=9", "between 1 and 8"]),
     ({"crop_ratio": 0.0}, ["crop_ratio=0.0", "(0, 1]", "1 switches"]),
     ({"hue": 0.6}, ["hue=0.6", "[0, 0.5]", "0 switches it off"]),

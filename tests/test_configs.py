@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+from lerobot.configs import parser
 from lerobot.configs.train import TrainPipelineConfig
+from lerobot.rollout.configs import RolloutConfig
+from toys import small_config
 
 import lerobot_xwam
 
@@ -16,7 +20,7 @@ CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.json"))
 def test_is_read_by_lerobot(path: Path) -> None:
     config = TrainPipelineConfig.from_pretrained(path, cli_args=["--policy.device=cpu"])
     assert isinstance(config.policy, lerobot_xwam.XWAMConfig)
-    assert config.policy.chunk_size == 32
+    assert config.policy.chunk_size == (16 if path.stem == "small" else 32)
     assert config.steps > 0
 
 
@@ -36,3 +40,35 @@ def test_has_the_papers_numbers(name: str, lr: float, steps: int, warmup: int) -
     optimizer, scheduler = config.policy.get_optimizer_preset(), config.policy.get_scheduler_preset()
     assert (optimizer.lr, config.steps, scheduler.num_warmup_steps) == (lr, steps, warmup)
     assert (optimizer.grad_clip_norm, scheduler.name) == (1.0, "cosine")
+
+
+def test_the_papers_deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """lerobot-rollout reads it: 15 Hz, 15 of 32 actions executed, room for 6 of delay."""
+    pytest.importorskip("lerobot.robots.so_follower")
+    pytest.importorskip("lerobot.cameras.opencv")
+    small_config(num_frames=9, n_action_steps=15).save_pretrained(tmp_path)
+    path = CONFIGS[0].parent / "rollout" / "real_robot.json"
+    for remembered in ("_config_path_args", "_config_yaml_overrides"):  # by LeRobot, for the whole program
+        monkeypatch.setattr(parser, remembered, {})
+    monkeypatch.setattr(sys, "argv", ["rollout", f"--config_path={path}", f"--policy.path={tmp_path}"])
+
+    def read(cfg: RolloutConfig) -> RolloutConfig:
+        return cfg
+
+    read.__annotations__["cfg"] = RolloutConfig  # LeRobot wants the class itself
+    cfg = parser.wrap()(read)()
+    policy, rtc = cfg.policy, cfg.inference.rtc
+    assert isinstance(policy, lerobot_xwam.XWAMConfig)
+    assert cfg.fps == 15 and policy.chunk_size == 32
+    left = cfg.inference.queue_threshold
+    assert policy.chunk_size - left == policy.n_action_steps == 15
+    assert rtc.enabled and rtc.execution_horizon == left > 6
+    assert policy.deadline_s == pytest.approx(6 / cfg.fps)
+    assert policy.stale_after == 2 and policy.imagine == "off"
+    trained = TrainPipelineConfig.from_pretrained(
+        CONFIGS[0].parent / "real_robot.json", cli_args=["--policy.device=cpu"]
+    ).policy
+    assert trained.n_action_steps == 15 and trained.action_steps == 8 and trained.rtc_training_delay >= 6
+    assert all(
+        f"`--{name}" in (CONFIGS[0].parent / "README.md").read_text() for name in ("fps=15", "policy.imagine")
+    )

@@ -27,6 +27,7 @@ SAVED = {
     "policy_preprocessor_step_4_xwam_pack.safetensors",
     "policy_postprocessor.json",
     "policy_postprocessor_step_0_xwam_unpack_action.safetensors",
+    "policy_postprocessor_step_3_xwam_guard_action.safetensors",
     "train_config.json",
 }
 

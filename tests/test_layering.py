@@ -11,26 +11,30 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lerobot_xwam"
 
 BRICKS = {"model", "codecs", "space", "weights", "data", "benchmarks"}
-BRICKS |= {"configuration_xwam", "features", "presets", "files"}
+BRICKS |= {"configuration_xwam", "robot_settings", "features", "presets", "files"}
 POLICY = BRICKS | {"modeling_xwam", "processor_xwam", "imagination", "model_card", "pictures", "training"}
-POLICY |= {"caching", "checkpoints", "evaluation_results", "adapters", "publishing"}
+POLICY |= {"caching", "checkpoints", "evaluation_results", "adapters", "publishing", "acting", "safety"}
 
 # room -> what it may import of this package, besides itself; from top to bottom
 MAY_IMPORT: dict[str, set[str]] = {
-    "cli": POLICY | {"planning", "collecting", "converting", "world", "envs", "robots"},
+    "cli": POLICY | {"planning", "collecting", "converting", "doctor", "world", "envs", "robots"},
     "planning": POLICY,
     "converting": {"data", "space", "weights", "files"},
     "collecting": {"envs", "weights", "files"},
+    "doctor": {"configuration_xwam", "features", "presets", "data", "space"},
     "world": {"modeling_xwam", "processor_xwam", "configuration_xwam", "imagination", "pictures", "training"}
     | {"model", "codecs", "data", "space", "files"},
     "lerobot_xwam": POLICY | {"envs", "robots"},  # the package's __init__ registers all of them
     "envs": POLICY,
     "robots": POLICY,
     "modeling_xwam": POLICY,
+    "acting": {"checkpoints", "configuration_xwam", "imagination", "safety", "training"}
+    | {"model", "codecs", "data"},
     "checkpoints": BRICKS | {"model_card", "training", "adapters", "publishing"},
     "adapters": {"training", "weights"},
     "publishing": {"configuration_xwam"},
-    "processor_xwam": BRICKS,
+    "processor_xwam": BRICKS | {"safety"},
+    "safety": {"robot_settings"},
     "caching": BRICKS | {"training"},
     "training": {"model", "codecs", "data", "files"},
     "imagination": {"model", "codecs"},
@@ -38,7 +42,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation_results": set(),
     "pictures": {"files"},
     "weights": {"model", "codecs", "configuration_xwam", "presets", "files"},
-    "configuration_xwam": {"benchmarks", "model", "codecs", "data", "presets", "features", "training"},
+    "configuration_xwam": {"benchmarks", "model", "codecs", "data", "presets", "features", "training"}
+    | {"robot_settings"},
+    "robot_settings": set(),
     "features": {"configuration_xwam", "benchmarks", "data"},
     "benchmarks": {"data", "space"},
     "data": {"space", "files"},
