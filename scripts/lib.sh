@@ -226,30 +226,41 @@ install_with_pins() { # what (in words), then pip's arguments
     advise_and_die "installing $what"
 }
 
-# ---------------------------------------------------------------- the system's OpenGL, for robosuite
+# ---------------------------------------------------------------- packages of the system
 
 GRAPHICS="libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libgles2 libosmesa6"
 
-# Installs Debian's OpenGL libraries if one is missing and that can be done without asking; else says how.
-ensure_graphics() {
+ensure_graphics() { ensure_packages "OpenGL libraries" "robosuite fails" "$GRAPHICS"; }
+
+# For the tests of the pages only: about 100 MB. Without any Chromium these tests are skipped.
+ensure_browser() {
+  local name
+  for name in chromium-headless-shell chromium chromium-browser google-chrome; do
+    if command -v "$name" >/dev/null; then return 0; fi
+  done
+  ensure_packages "a browser" "pages are not tested" chromium-headless-shell
+}
+
+# Installs Debian's packages if one is missing and that can be done without asking; else says how.
+ensure_packages() { # what, what happens without, package names
   local sudo="" missing
   if [ "$(uname -s)" != Linux ] || ! command -v dpkg-query >/dev/null; then return 0; fi
-  missing="$(missing_graphics)"
+  missing="$(missing_packages "$3")"
   if [ -z "$missing" ]; then return 0; fi
   if [ "$(id -u)" -ne 0 ]; then sudo="sudo -n"; fi
   if { [ -z "$sudo" ] || $sudo true 2>/dev/null; } && command -v apt-get >/dev/null; then
-    say "installing OpenGL libraries for robosuite: $missing"
+    say "installing $1: $missing"
     # shellcheck disable=SC2086  # words on purpose
     if { $sudo apt-get update && $sudo apt-get install -y --no-install-recommends $missing; } \
       >"$SETUP_LOG.apt" 2>&1 </dev/null; then return 0; fi
     warn "apt-get could not (log: $SETUP_LOG.apt)"
   fi
-  warn "OpenGL libraries are missing, so robosuite fails; by hand: sudo apt install $missing"
+  warn "without $1 $2; by hand: sudo apt install $missing"
 }
 
-missing_graphics() { # the packages of GRAPHICS that are not installed, on one line
+missing_packages() { # those of $1 that are not installed, on one line
   local package
-  for package in $GRAPHICS; do
+  for package in $1; do
     dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || printf '%s ' "$package"
   done
 }

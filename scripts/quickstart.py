@@ -208,7 +208,7 @@ def summarise(out: Path, seconds: float) -> None:
     say("Look at:")
     for folder in ("imagined", "eval"):
         for picture in sorted((out / folder).rglob("*.*")):
-            if picture.suffix in {".png", ".gif", ".mp4"}:
+            if picture.suffix in {".html", ".png", ".gif", ".mp4"}:
                 say(f"  {nice(picture)}")
     say(f"The four commands are at the top of the logs in {nice(out / 'logs')}.")
 

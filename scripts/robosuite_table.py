@@ -58,22 +58,8 @@ def evaluate(name: str, path: str, arguments: argparse.Namespace) -> list[dict[s
     """One run of lerobot-eval, or what an earlier one found."""
     folder = arguments.out / name
     if not (folder / "eval_info.json").is_file():
-        command = [
-            str(BIN / "lerobot-eval"),
-            f"--policy.path={path}",
-            "--env.type=xwam_robosuite",
-            f"--env.task={arguments.task}",
-            "--env.cameras=front,hand,second",
-            "--env.arms=2",
-            "--env.interface=raw",
-            f"--eval.n_episodes={arguments.episodes}",
-            "--eval.batch_size=1",
-            "--eval.use_async_envs=false",
-            f"--seed={arguments.seed}",
-            f"--output_dir={folder}",
-            *arguments.extra,
-        ]
-        subprocess.run(command, check=True)
+        command = evaluation(path, arguments.task, arguments.episodes, arguments.seed, folder)
+        subprocess.run([*command, *arguments.extra], check=True)
     found = EvaluationResults.read(folder / "eval_info.json")
     return [
         {
@@ -83,6 +69,24 @@ def evaluate(name: str, path: str, arguments: argparse.Namespace) -> list[dict[s
             "interval": wilson(each.successes, each.episodes),
         }
         for each in found.tasks
+    ]
+
+
+def evaluation(path: str | Path, tasks: str, episodes: int, seed: int, folder: Path) -> list[str]:
+    """The command that every policy of every table is evaluated with."""
+    return [
+        str(BIN / "lerobot-eval"),
+        f"--policy.path={path}",
+        "--env.type=xwam_robosuite",
+        f"--env.task={tasks}",
+        "--env.cameras=front,hand,second",
+        "--env.arms=2",
+        "--env.interface=raw",
+        f"--eval.n_episodes={episodes}",
+        "--eval.batch_size=1",
+        "--eval.use_async_envs=false",
+        f"--seed={seed}",
+        f"--output_dir={folder}",
     ]
 
 

@@ -23,13 +23,14 @@ QUIET_S = 30.0  # on no terminal: a line of progress this often
 
 @dataclass(frozen=True)
 class Stage:
-    """One command, the file that exists when it is done, and the folder that is the command's own."""
+    """One command, the file that exists when it is done, and the folder that is the command's own: it starts
+    empty. None: the command goes on with what is there."""
 
     name: str
     doing: str
     command: tuple[str, ...]
     result: Path
-    folder: Path
+    folder: Path | None
     bar: str  # label of the progress bar that tells how far it is
 
 
@@ -38,8 +39,9 @@ class StageFailed(Exception):
 
 
 def run(stage: Stage, position: str, log: Path) -> None:
-    """Run it from an empty folder, with all its output in the log and one line on the screen."""
-    shutil.rmtree(stage.folder, ignore_errors=True)
+    """Run it, with all its output in the log and one line on the screen."""
+    if stage.folder is not None:
+        shutil.rmtree(stage.folder, ignore_errors=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     start, progress = time.monotonic(), Progress(f"{position} {stage.doing}")
     tail: deque[str] = deque(maxlen=20)

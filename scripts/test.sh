@@ -22,6 +22,7 @@ done
 cd "$ROOT"
 ensure_venv
 ensure_graphics
+ensure_browser
 failed=""
 check() { # name command...
   local name="$1"

@@ -221,11 +221,14 @@ def test_lerobot_train_from_the_cache_and_on_from_its_checkpoint(
     assert (cache / "manifest.json").read_bytes() == before
 
 
+SAME_TASK = World(seed=4)  # two episodes with the same wording, so that one can be held out
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One variant of every window of one camera."""
     folder = tmp_path_factory.mktemp("all")
-    assert cache_latents(training_config(folder), folder / "cache", ONE_CAMERA, "--variants=1") == 0
+    assert cache_latents(training_config(folder), folder / "cache", SAME_TASK, "--variants=1") == 0
     return folder / "cache"
 
 
@@ -249,7 +252,7 @@ def from_cache(whole: Path, output: Path, root: Path, *more: str) -> list[str]:
 def test_episodes_that_were_held_out(whole: Path, tmp_path: Path) -> None:
     """--dataset.eval_split: from the cache where there are no frames, else as the robot sees them."""
     trained, validated, original = [], [], XWAMPolicy.forward
-    for name, root in (("bare", whole / "dataset"), ("full", dataset_root(ONE_CAMERA))):
+    for name, root in (("bare", whole / "dataset"), ("full", dataset_root(SAME_TASK))):
         losses: list[float] = []
 
         def spied(policy: XWAMPolicy, batch: Any, *args: Any, seen: list[float] = losses) -> Any:
@@ -272,7 +275,7 @@ def test_episodes_that_were_held_out(whole: Path, tmp_path: Path) -> None:
 
 def test_image_transforms_have_no_say_in_cached_latents(whole: Path, tmp_path: Path) -> None:
     transforms = ["--dataset.image_transforms.enable=true"]
-    root = dataset_root(ONE_CAMERA)
+    root = dataset_root(SAME_TASK)
     plain, changed = (
         train_here(*from_cache(whole, tmp_path / name, root, *more))
         for name, more in (("plain", []), ("changed", transforms))
@@ -283,12 +286,12 @@ def test_image_transforms_have_no_say_in_cached_latents(whole: Path, tmp_path: P
 def test_renamed_cameras_have_no_latents(whole: Path, tmp_path: Path) -> None:
     """The cache knows the dataset's cameras by the dataset's names."""
     start = tmp_path / "start"
-    known = metadata(ONE_CAMERA).features
+    known = metadata(SAME_TASK).features
     state, action = (known[key]["shape"][0] for key in ("observation.state", "action"))
     XWAMPolicy(small_config(["top"], state, action)).save_pretrained(start)
     rename = '--rename_map={"observation.images.front": "observation.images.top"}'
     options = [
-        o for o in from_cache(whole, tmp_path / "run", dataset_root(ONE_CAMERA)) if "--policy." not in o
+        o for o in from_cache(whole, tmp_path / "run", dataset_root(SAME_TASK)) if "--policy." not in o
     ]
     options += [f"--policy.path={start}", f"--policy.latent_cache={whole}", "--policy.push_to_hub=false"]
     with pytest.raises(ValueError, match="made from something else") as error:
@@ -296,6 +299,45 @@ def test_renamed_cameras_have_no_latents(whole: Path, tmp_path: Path) -> None:
     assert "cameras in order: was ['observation.images.front'], is ['observation.images.top']" in str(
         error.value
     )
+
+
+# --- a cache with depth serves a policy without ---
+
+
+@pytest.fixture(scope="module")
+def without_depth(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `cache`, of the same windows in the same variants, made for a policy without depth."""
+    folder = tmp_path_factory.mktemp("flat")
+    config, out = training_config(folder, depth="none"), folder / "cache"
+    assert cache_latents(config, out, THREE_CAMERAS, "--variants=2", "--episodes", "0") == 0
+    return out
+
+
+def test_depth_that_nobody_wants_changes_nothing(cache: Path, without_depth: Path) -> None:
+    """The same loss from either cache, with the bare dataset and with the original one."""
+    losses = []
+    places = [(cache, cache / "dataset"), (cache, dataset_root(THREE_CAMERAS))]
+    for folder, root in (*places, (without_depth, without_depth / "dataset")):
+        policy, preprocess, dataset = make(root, latent_cache=str(folder), depth="none", depth_far=7.0)
+        assert policy.latent_cache.store.manifest.depth == (folder == cache)
+        np.random.seed(1)
+        loss, logs = policy.forward(batch_of(dataset, preprocess, [0, 17, 48]))
+        assert "loss_depth" not in logs
+        losses.append(loss.item())
+    assert losses[0] == losses[1] == losses[2]
+
+
+def test_a_policy_without_depth_is_still_refused_what_is_not_its_own(cache: Path) -> None:
+    with pytest.raises(ValueError, match="height: was 32, is 48"):
+        make(cache / "dataset", latent_cache=str(cache), depth="none", height=48)
+    with pytest.raises(ValueError, match=r"dataset videos/observation.images.front/.*\.mp4: was"):
+        make(dataset_root(OTHER_SCENES), latent_cache=str(cache), depth="none")
+
+
+@pytest.mark.parametrize("depth", ["interleaved", "sequence", "channel"])
+def test_a_policy_with_depth_refuses_a_cache_without(without_depth: Path, depth: str) -> None:
+    with pytest.raises(ValueError, match=r"depth features: was \[\], is \['observation"):
+        make(without_depth / "dataset", latent_cache=str(without_depth), depth=depth)
 
 
 # --- never stale ---
@@ -310,7 +352,6 @@ def test_renamed_cameras_have_no_latents(whole: Path, tmp_path: Path) -> None:
         ({"num_frames": 9}, "num_frames: was 5, is 9"),
         ({"actions_per_frame": 2}, "actions_per_frame: was 4, is 2"),
         ({"depth_far": 5.0}, "depth_far: was 10.0, is 5.0"),
-        ({"depth": "none"}, "depth features: was ["),
     ],
 )
 def test_other_settings_are_refused(cache: Path, settings: dict[str, Any], named: str) -> None:

@@ -14,6 +14,8 @@ from ..data.latent_store.fingerprint import file_mark, value_mark
 
 WEIGHTS = (".safetensors", ".bin", ".json")
 SHORT = 60  # characters of a value that is shown as it is
+DEPTH_FEATURES = "depth features"
+DEPTH_CODE = ("depth_unit", "depth_near", "depth_far", "depth_codec_version")
 
 
 def uses_depth(config: XWAMConfig) -> bool:
@@ -27,9 +29,9 @@ def policy_parts(config: XWAMConfig) -> dict[str, Any]:
         for name in ("height", "width", "num_frames", "actions_per_frame", "latent_channels", "vae_stride")
     }
     parts["cameras in order"] = config.cameras
-    parts["depth features"] = config.depth_features if uses_depth(config) else []
+    parts[DEPTH_FEATURES] = config.depth_features if uses_depth(config) else []
     if uses_depth(config):
-        for name in ("depth_unit", "depth_near", "depth_far", "depth_codec_version"):
+        for name in DEPTH_CODE:
             parts[name] = getattr(config, name)
     parts["precision of the VAE (dtype)"] = config.dtype
     for name, value in vars(config.augmentation).items():
@@ -60,6 +62,15 @@ def dataset_parts(root: Path, images: list[str]) -> dict[str, Any]:
     for path in sorted(files):
         parts[f"dataset {path.relative_to(root).as_posix()}"] = file_mark(path)
     return parts
+
+
+def without_depth(parts: dict[str, Any]) -> dict[str, Any]:
+    """What a policy without depth asks of a cache with it: the latents of its cameras are the same."""
+    videos = tuple(f"dataset videos/{key}/" for key in parts[DEPTH_FEATURES])
+    kept = {
+        name: mark for name, mark in parts.items() if name not in DEPTH_CODE and not name.startswith(videos)
+    }
+    return {**kept, DEPTH_FEATURES: []}
 
 
 def default_folder(root: Path, repo_id: str) -> Path:

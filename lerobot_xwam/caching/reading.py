@@ -15,21 +15,24 @@ from ..data.latent_store.fingerprint import value_mark
 from ..data.latent_store.manifest import DATASET, differences, listed
 from ..data.latent_store.store import LatentStore
 from ..training.encoding import Encoded
-from .identity import codec_parts, dataset_parts, policy_parts, uses_depth
+from .identity import codec_parts, dataset_parts, policy_parts, uses_depth, without_depth
 
 logger = logging.getLogger(__name__)
 
 
 class LatentCache:
-    """Latents of the training windows, one of K augmented variants at a time."""
+    """Latents of the training windows, one of K augmented variants at a time.
 
-    def __init__(self, folder: Path) -> None:
-        self.store = LatentStore(folder)
+    One with depth serves a policy without, too: `depth` says whether the policy wants it.
+    """
+
+    def __init__(self, folder: Path, depth: bool) -> None:
+        self.store, self.depth = LatentStore(folder), depth
 
     @classmethod
     def open(cls, config: XWAMConfig, meta: Any) -> LatentCache:
         """Refuse early what was made from something else. `meta` is the training dataset's."""
-        cache = cls(Path(config.latent_cache or "").expanduser())
+        cache = cls(Path(config.latent_cache or "").expanduser(), uses_depth(config))
         cache.store.refuse_incomplete()
         cache._refuse_changes(config, meta)
         known = cache.store.manifest
@@ -51,16 +54,17 @@ class LatentCache:
 
     def read_variants(self, windows: Tensor, variants: list[int]) -> Encoded:
         held = self.store.read(windows.tolist(), variants)
-        if "depth" not in held:
+        if not self.depth:
             return Encoded(held["video"].float())
         return Encoded(held["video"].float(), held["depth"].float(), held["valid"].bool())
 
     def _refuse_changes(self, config: XWAMConfig, meta: Any) -> None:
         known, folder, root = self.store.manifest, self.store.folder, Path(meta.root)
-        images = [*config.cameras, *(config.depth_features if uses_depth(config) else [])]
-        dataset = {name: mark for name, mark in known.parts.items() if name.startswith("dataset ")}
-        changes = list(differences(_settings(known.parts), policy_parts(config)))
-        vae = {name: mark for name, mark in known.parts.items() if name.startswith("VAE ")}
+        images = [*config.cameras, *(config.depth_features if self.depth else [])]
+        needed = known.parts if self.depth else without_depth(known.parts)
+        dataset = _starting("dataset ", needed)
+        changes = list(differences(_settings(needed), policy_parts(config)))
+        vae = _starting("VAE ", needed)
         if here := codec_parts(config):
             changes += differences(vae, here)
         elif known.source["codecs"] != [config.codecs, config.codecs_revision]:
@@ -75,7 +79,7 @@ class LatentCache:
                     folder,
                     folder / DATASET,
                 )
-            elif original != value_mark(dataset):
+            elif original != value_mark(_starting("dataset ", known.parts)):
                 changes.append(f"dataset: {root} was made for another cache")
             elif where.is_dir():
                 changes += differences(dataset, dataset_parts(where, images))
@@ -89,3 +93,7 @@ class LatentCache:
 
 def _settings(parts: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parts.items() if not name.startswith(("dataset ", "VAE "))}
+
+
+def _starting(prefix: str, parts: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in parts.items() if name.startswith(prefix)}
