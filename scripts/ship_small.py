@@ -46,7 +46,6 @@ def main() -> None:
         weights = load_file(averaged if averaged.is_file() else options.checkpoint / WEIGHTS)
         half = {name: tensor.to(torch.float16).contiguous() for name, tensor in weights.items()}
         save_file(half, folder / WEIGHTS)
-        (folder / WEIGHTS).chmod(0o644)  # safetensors writes files that only their owner can read
         for file in options.checkpoint.glob("policy_*processor*"):
             shutil.copy(file, folder)
         write_training(options.checkpoint / "train_config.json", folder / "train_config.json")
@@ -60,6 +59,8 @@ def main() -> None:
         for kept in ("README.md", "imagined.png", *([] if options.results else [RESULTS])):
             if (options.out / kept).is_file():
                 shutil.copy(options.out / kept, folder)
+        for file in folder.glob("*.safetensors"):
+            file.chmod(0o644)  # safetensors writes files that only their owner can read
         shutil.rmtree(options.out, ignore_errors=True)
         folder.rename(options.out)
     size = sum(file.stat().st_size for file in options.out.iterdir()) / 1e6
