@@ -12,24 +12,15 @@ from torch import Tensor
 from .files import appearing
 
 MARGIN = 14  # pixels for a row's label
+NEAR_TO_FAR = np.array(
+    [[220, 50, 30], [240, 210, 80], [60, 190, 190], [40, 90, 200], [12, 16, 60]], dtype=float
+)  # RGB of depth
 
 
 def rgb_pixels(frames: Tensor) -> np.ndarray:
     """... 3 H W in [-1, 1] -> ... H W 3 uint8"""
     pixels = ((frames.float().clamp(-1, 1) + 1) * 127.5).round()
     return pixels.movedim(-3, -1).byte().cpu().numpy()
-
-
-def depth_pixels(code: Tensor) -> np.ndarray:
-    """Depth codes ... H W in [-1, 1] (1 is near) -> ... H W 3 uint8, near warm and far cold."""
-    t = ((code.float().clamp(-1, 1) + 1) / 2).sqrt().cpu().numpy()[..., None]  # the far half gets its share
-    stops = np.array(
-        [[12, 16, 60], [40, 90, 200], [60, 190, 190], [240, 210, 80], [220, 50, 30]], dtype=float
-    )
-    position = t * (len(stops) - 1)
-    low = np.clip(position.astype(int), 0, len(stops) - 2)
-    blend = position - low
-    return (stops[low[..., 0]] * (1 - blend) + stops[low[..., 0] + 1] * blend).round().astype(np.uint8)
 
 
 def side_by_side(views: np.ndarray) -> np.ndarray:

@@ -16,8 +16,20 @@ Example:
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .scene_options import (
+    add_scene_arguments,
+    calibrated,
+    camera_facts,
+    effectors_of,
+    env_options,
+    require_metrics,
+    scene_of,
+    training_overlap,
+)
 
 if TYPE_CHECKING:
     from lerobot_xwam.data.batch import Clip
@@ -50,16 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, default=1, help="futures per window (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="of the first future (default 0)")
     parser.add_argument("--video-steps", type=int, help="denoising steps (default: the policy's)")
-    parser.add_argument("--calibration", type=Path, help="file that says where the cameras are")
-    parser.add_argument("--wrist-cameras", nargs="+", default=[], help="uncalibrated cameras that move")
-    parser.add_argument("--urdf", type=Path, help="robot description, for states that are joints")
-    parser.add_argument("--urdf-frame", nargs="+", default=[], help="end-effector frame of each arm in it")
-    parser.add_argument(
-        "--urdf-radians", action="store_true", help="joints are in radians (LeRobot's are in degrees)"
-    )
-    parser.add_argument("--state-names", nargs="+", help="of the states' numbers (default: the dataset's)")
-    parser.add_argument("--far", type=float, default=5.0, help="metres; farther is not compared (default 5)")
-    parser.add_argument("--voxel", type=float, default=0.0, help="metres; thin clouds (default 0: no)")
+    add_scene_arguments(parser)
     parser.add_argument("--lpips-weights", type=Path, help="torchvision's AlexNet; without it no LPIPS")
     parser.add_argument("--depth-estimator", help="transformers depth model: folder, or Hub id in the cache")
     parser.add_argument(
@@ -104,9 +107,8 @@ def _check(arguments: argparse.Namespace) -> None:
             raise ValueError(f"--{name.replace('_', '-')} {value}: at least {least} is needed")
     if arguments.env and arguments.samples > 1:
         raise ValueError("--samples: in a simulator only one future can be done; use --dataset for more")
-    for option in arguments.env_option:
-        if "=" not in option:
-            raise ValueError(f"--env-option {option}: wanted NAME=VALUE")
+    env_options(arguments.env_option)
+    require_metrics("torchmetrics", "scipy", "matplotlib")
 
 
 def _from_dataset(
@@ -127,13 +129,13 @@ def _from_dataset(
     model = opened.world_model(episodes.fps)
     contest = _contest(arguments, model)
     facts |= {"dataset": arguments.dataset, "episodes": chosen, "windows": len(plan)}
-    facts |= _training_overlap(arguments, chosen)
+    facts |= training_overlap(arguments.policy, arguments.dataset, chosen)
     bar.reset(total=len(plan) * contest.calls)
-    effectors, scene, last = _effectors(arguments, opened, episodes.state_names), None, None
+    effectors, scene, last = effectors_of(arguments, opened, episodes.state_names), None, None
     windows: list[Window] = []
     for episode, start in plan:
         if scene is None or episode != last:
-            rig, refused = _calibrated(arguments) or episodes.rig(episode, effectors)
+            rig, refused = calibrated(arguments) or episodes.rig(episode, effectors)
             scene, last = _scene(arguments, contest, rig, refused, effectors, facts), episode
         clip = Clip.of(opened.preprocess(episodes.window(episode, start)))
         if "calibration" not in facts:
@@ -145,15 +147,12 @@ def _from_dataset(
 def _from_env(
     arguments: argparse.Namespace, opened: Opened, facts: dict[str, Any], bar: Any
 ) -> tuple[list[Window], float]:
-    import yaml
-
     from lerobot_xwam.world.live import open_live
 
-    pairs = (option.partition("=") for option in arguments.env_option)
-    options = {name: yaml.safe_load(value) for name, _, value in pairs}
+    options = env_options(arguments.env_option)
     world = open_live(opened, arguments.env, options)
     model = world.model
-    contest, effectors = _contest(arguments, model), _effectors(arguments, opened, [])
+    contest, effectors = _contest(arguments, model), effectors_of(arguments, opened, [])
     seeds = range(arguments.seed, arguments.seed + arguments.rollouts)
     facts |= {"env": arguments.env, **options, "env_seeds": list(seeds), "chunks": arguments.chunks}
     bar.reset(total=len(seeds) * arguments.chunks * contest.calls)
@@ -161,7 +160,7 @@ def _from_env(
     try:
         for seed in seeds:
             for done in world.chunks(seed, arguments.chunks, effectors, arguments.seed):
-                found = _calibrated(arguments) or (done.rig, done.refused)
+                found = calibrated(arguments) or (done.rig, done.refused)
                 scene = _scene(arguments, contest, *found, effectors, facts)
                 if "calibration" not in facts:
                     facts["calibration"] = _calibration_check(contest, done.clip, scene)
@@ -191,23 +190,6 @@ def _contest(arguments: argparse.Namespace, model: Any) -> Contest:
     return Contest(model, tuple(dict.fromkeys(arguments.condition)), seeds, external)
 
 
-def _effectors(arguments: argparse.Namespace, opened: Opened, names: list[str]) -> Effectors | None:
-    from lerobot_xwam.world.effectors import effectors_of_layout
-
-    if arguments.urdf is not None:
-        from lerobot_xwam.world.kinematics import effectors_of_urdf
-
-        names, degrees = arguments.state_names or names, not arguments.urdf_radians
-        return effectors_of_urdf(arguments.urdf, arguments.urdf_frame, names, degrees=degrees)
-    return effectors_of_layout if opened.policy.config.interface == "ee" else None
-
-
-def _calibrated(arguments: argparse.Namespace) -> tuple[Rig, dict[str, str]] | None:
-    from lerobot_xwam.world.calibration import read_calibration
-
-    return None if arguments.calibration is None else (read_calibration(arguments.calibration), {})
-
-
 def _scene(
     arguments: argparse.Namespace,
     contest: Contest,
@@ -217,25 +199,14 @@ def _scene(
     facts: dict[str, Any],
 ) -> Scene:
     """What to compare, and in words what cannot be: kept among the facts."""
-    from lerobot_xwam.world.cloud import Filters
     from lerobot_xwam.world.perceptual import load_lpips
-    from lerobot_xwam.world.scores import Scene
 
-    cameras = contest.model.cameras
-    short = {camera: camera.removeprefix("observation.images.") for camera in cameras}
-    wrist = {*rig.wrist(cameras), *(camera for camera in cameras if short[camera] in arguments.wrist_cameras)}
-    found = {short[name]: rig.notes[name] for name in cameras if name in rig.cameras}
-    lost = [name for name in cameras if name not in rig.cameras]
-    missing = {short[name]: refused.get(name, "no calibration") for name in lost}
-    facts |= {"cameras": found, "not fused": missing, "far": arguments.far, "voxel": arguments.voxel}
-    return Scene(
-        grid=contest.model.grid,
-        rig=rig if found else None,
-        static=tuple(camera for camera in cameras if camera not in wrist),
-        effectors=effectors,
-        filters=Filters(far=arguments.far, voxel=arguments.voxel),
-        lpips=None if arguments.lpips_weights is None else load_lpips(arguments.lpips_weights),
-    )
+    scene = scene_of(arguments, contest.model, rig, effectors)
+    facts |= camera_facts(contest.model.cameras, rig, refused)
+    facts |= {"far": arguments.far, "voxel": arguments.voxel}
+    if arguments.lpips_weights is not None:
+        scene = replace(scene, lpips=load_lpips(arguments.lpips_weights))
+    return scene
 
 
 def _calibration_check(contest: Contest, clip: Clip, scene: Scene) -> list[str]:
@@ -249,25 +220,6 @@ def _calibration_check(contest: Contest, clip: Clip, scene: Scene) -> list[str]:
     poses, rig = scene.poses(truth), scene.rig
     clouds = [fuse(truth, f, rig, scene.grid, poses, scene.filters) for f in range(truth.frames)]
     return [str(each) for each in agreements(clouds, rig.static(truth.cameras), rig.wrist(truth.cameras))]
-
-
-def _training_overlap(arguments: argparse.Namespace, chosen: list[int]) -> dict[str, str]:
-    """Whether the policy was trained on these episodes, as far as its checkpoint tells."""
-    import json
-
-    path = Path(arguments.policy) / "train_config.json"
-    if not path.is_file():
-        return {"held out": "unknown: the checkpoint has no train_config.json"}
-    trained = json.loads(path.read_text(encoding="utf-8"))["dataset"]
-    roots = [Path(root).resolve() for root in (trained["root"], arguments.dataset) if root]
-    same = arguments.dataset == trained["repo_id"] or (len(roots) == 2 and roots[0] == roots[1])
-    if not same:
-        return {"held out": f"another dataset than in training ({trained['repo_id']})"}
-    seen = trained["episodes"]
-    both = [episode for episode in chosen if seen is None or episode in seen]
-    if both and not trained.get("eval_split"):
-        return {"held out": f"NO: episodes {both} were trained on"}
-    return {"held out": "yes" if not both else "unknown: training kept a share of its episodes apart"}
 
 
 def _numbers(given: list[str] | None) -> list[int]:

@@ -1,183 +1,176 @@
-r"""Imagine the future from one frame of a dataset and put it beside what really happened.
+r"""Imagine RGB-D futures: of the policy's own actions, or of any others ("what happens if I do this?").
 
-Writes imagined.mp4 (seen and imagined RGB and depth), imagined.png (a contact sheet) and imagined.json (how
-close it came, against the baseline that the first frame stands still).
+It begins at a frame of a dataset, at a saved observation, or in a simulator. --actions says what is done:
+
+  own        what the policy would do itself (the default)
+  recorded   what the dataset recorded
+  opposite   the opposite motion of what was recorded (or, without a recording, of the policy's own)
+  FILE       .npy, or .npz with `actions`: steps x numbers in the robot's units, edited or another policy's
+
+A saved observation is an .npz with observation.images.<camera> (H W 3 uint8, RGB), observation.state (robot
+units), task (the instruction) and fps; its cameras' places come from --calibration.
+
+Several --actions may be given; they are shown beside each other. The folder holds report.html (a page with
+everything that opens offline), imagined.mp4, views/*.mp4, imagined.png, clouds/*/*.ply, imagined.npz,
+imagined.json, and with --rerun imagined.rrd. It appears when it is complete.
 
 Example:
   lerobot-xwam imagine --policy outputs/train/checkpoints/last/pretrained_model \
-      --dataset data/lift --out imagined
+      --dataset data/lift --actions own opposite --out imagined
+  lerobot-xwam imagine --policy ... --env xwam_tabletop --samples 3 --out imagined
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from .scene_options import (
+    add_scene_arguments,
+    calibrated,
+    camera_facts,
+    effectors_of,
+    env_options,
+    require_metrics,
+    scene_of,
+    training_overlap,
+)
 
-HELP = "imagine RGB-D futures from a dataset frame, beside the truth"
+if TYPE_CHECKING:
+    from lerobot_xwam.world.effectors import Effectors
+    from lerobot_xwam.world.moments import Moment
+    from lerobot_xwam.world.opening import Opened
+    from lerobot_xwam.world.showing.exhibition import Exhibition
+
+HELP = "imagine RGB-D futures of own or given actions: films, point clouds, a page to look at"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", required=True, help="checkpoint folder or Hub id")
-    parser.add_argument("--dataset", required=True, help="dataset folder or Hub id")
-    parser.add_argument("--episode", type=int, default=0, help="default 0")
-    parser.add_argument("--frame", type=int, default=0, help="frame within the episode (default 0)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
-    parser.add_argument(
-        "--video-steps", type=int, help="denoising steps of the video (default: the policy's)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
+    parser.add_argument("--dataset", help="dataset folder or Hub id")
+    parser.add_argument("--observation", type=Path, help="saved observation (.npz) instead of a dataset")
+    parser.add_argument("--env", help="simulator instead of a dataset, e.g. xwam_tabletop")
+    parser.add_argument("--env-option", nargs="+", default=[], metavar="NAME=VALUE", help="of the simulator")
+    parser.add_argument("--episode", type=int, default=0, help="of the dataset, or the simulator's seed (0)")
+    parser.add_argument("--frame", type=int, default=0, help="control step within the episode (default 0)")
+    parser.add_argument("--fps", type=float, help="control steps per second of a saved observation")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results; must not exist")
+    parser.add_argument("--actions", nargs="+", default=["own"], help="own, recorded, opposite or FILE")
+    parser.add_argument("--samples", type=int, default=1, help="futures of each (default 1)")
+    parser.add_argument("--seed", type=int, default=0, help="of the first future's noise (default 0)")
+    parser.add_argument("--video-steps", type=int, help="denoising steps (default: the policy's)")
+    parser.add_argument("--rerun", action="store_true", help="also a Rerun recording (needs lerobot[viz])")
+    parser.add_argument("--scale", type=int, help="enlarge the pictures (default: small ones)")
     parser.add_argument("--device", help="default: the policy's")
-    parser.add_argument("--scale", type=int, default=2, help="enlarge the pictures (default 2)")
+    add_scene_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    import numpy as np
-
-    from lerobot_xwam.data.batch import Clip
-    from lerobot_xwam.data.views import center_crop
-    from lerobot_xwam.files import appearing
-    from lerobot_xwam.pictures import (
-        contact_sheet,
-        depth_pixels,
-        rgb_pixels,
-        side_by_side,
-        stack_rows,
-        write_mp4,
-        write_png,
-    )
-
-    policy, preprocess = _load_policy(arguments)
-    batch, fps = _load_window(arguments, policy.config)
-    clip = Clip.of(preprocess(batch))
-    imagination = policy.imagine(clip.observation)
-    with _progress(policy.config.video_steps) as bar:
-        counted = replace(imagination, denoise=_counting(imagination.denoise, bar))
-        rollout = counted.finish(counted.draft())
-
-    codec = policy.codecs.video(clip.actions.device)
-    seen = center_crop(clip.observation.video, policy.config.crop_ratio)[0]  # V F 3 H W
-    imagined = codec.decode(rollout.latents.video)[0]
-    rows = {"seen": side_by_side(rgb_pixels(seen)), "imagined": side_by_side(rgb_pixels(imagined))}
-    report = {
-        "psnr": _psnr(imagined, seen),
-        "psnr_if_nothing_moved": _psnr(seen[:, :1].expand_as(seen), seen),
-    }
-    if rollout.depth is not None:
-        depth = codec.decode(rollout.depth)[0].mean(dim=2)  # V F H W
-        if clip.depth is not None:
-            truth = center_crop(clip.depth, policy.config.crop_ratio, depth=True)[0]  # V F 2 H W
-            rows["depth seen"] = side_by_side(depth_pixels(truth[:, :, 0]))
-            report |= _depth_report(policy.config, depth, truth)
-        rows["depth imagined"] = side_by_side(depth_pixels(depth))
-
-    frames = len(rows["seen"])
-    moments = np.linspace(0, frames - 1, min(frames, 5)).round().astype(int).tolist()
-    write_mp4(arguments.out / "imagined.mp4", stack_rows(rows, arguments.scale), fps)
-    write_png(arguments.out / "imagined.png", contact_sheet(rows, moments, arguments.scale))
-    with appearing(arguments.out / "imagined.json") as temporary:
-        temporary.write_text(json.dumps(report, indent=2) + "\n")
-    for name, value in report.items():
-        print(f"{name:>28}: {value:.4g}")
-    print(f"pictures: {arguments.out / 'imagined.png'} and {arguments.out / 'imagined.mp4'}")
-
-
-def _load_policy(arguments: argparse.Namespace) -> tuple[Any, Any]:
-    from lerobot.configs import PreTrainedConfig
-    from lerobot.policies.factory import make_pre_post_processors
-
-    from lerobot_xwam.configuration_xwam import XWAMConfig
-    from lerobot_xwam.modeling_xwam import XWAMPolicy
-
-    for name in ("policy", "dataset"):
-        source = getattr(arguments, name)
-        if not Path(source).is_dir() and (source.startswith((".", "/", "~")) or source.count("/") != 1):
-            raise FileNotFoundError(f"--{name} {source}: no such folder, and no Hub id like NAME/REPO either")
-    config = PreTrainedConfig.from_pretrained(arguments.policy)
-    if not isinstance(config, XWAMConfig):
-        raise ValueError(f"--policy {arguments.policy}: a {config.type!r} policy, only xwam imagines")
-    config.device = arguments.device or config.device
-    config.video_steps = arguments.video_steps or config.video_steps
-    config.inference_seed = arguments.seed
-    policy = XWAMPolicy.from_pretrained(arguments.policy, config=config)
-    preprocess, _ = make_pre_post_processors(
-        config,
-        pretrained_path=arguments.policy,
-        preprocessor_overrides={"device_processor": {"device": config.device}},
-    )
-    return policy, preprocess
-
-
-def _load_window(arguments: argparse.Namespace, config: Any) -> tuple[dict[str, Any], float]:
-    """One training window as a batch of one, and the frame rate of its frames."""
-    from lerobot.datasets import LeRobotDataset, LeRobotDatasetMetadata
-    from torch.utils.data import default_collate
-
-    local = Path(arguments.dataset).is_dir()
-    where = (
-        {"repo_id": "local/dataset", "root": arguments.dataset} if local else {"repo_id": arguments.dataset}
-    )
-    meta = LeRobotDatasetMetadata(**where)
-    if not 0 <= arguments.episode < meta.total_episodes:
-        raise ValueError(
-            f"--episode {arguments.episode}: the dataset has episodes 0 to {meta.total_episodes - 1}"
-        )
-    length = int(meta.episodes["length"][arguments.episode])
-    if not 0 <= arguments.frame < length:
-        raise ValueError(
-            f"--frame {arguments.frame}: episode {arguments.episode} has frames 0 to {length - 1}"
-        )
-    deltas = {
-        key: config.observation_delta_indices for key in meta.features if key.startswith("observation.")
-    }
-    deltas["action"] = config.action_delta_indices
-    dataset = LeRobotDataset(
-        **where,
-        delta_timestamps={key: [i / meta.fps for i in indices] for key, indices in deltas.items()},
-        video_backend="pyav",
-    )
-    start = int(meta.episodes["dataset_from_index"][arguments.episode])
-    return default_collate([dataset[start + arguments.frame]]), meta.fps / config.actions_per_frame
-
-
-def _counting(denoise: Any, bar: Any) -> Any:
-    def counted(*arguments: Any) -> Any:
-        prediction = denoise(*arguments)
-        bar.update(1)
-        return prediction
-
-    return counted
-
-
-def _progress(steps: int) -> Any:
     from tqdm import tqdm
 
-    return tqdm(total=steps, desc="imagining", unit="step", leave=False)
+    from lerobot_xwam.weights.output_folder import appearing_folder, refuse_existing
+    from lerobot_xwam.world.opening import open_policy
+    from lerobot_xwam.world.report import markdown
+    from lerobot_xwam.world.showing.films import enlargement
+    from lerobot_xwam.world.showing.hanging import count_ticks, write_exhibition
+
+    _check(arguments)
+    refuse_existing(arguments.out)
+    with appearing_folder(arguments.out) as folder:  # now: a place that cannot be written is known at once
+        opened = open_policy(arguments.policy, arguments.device, arguments.video_steps)
+        facts: dict[str, Any] = {"policy": arguments.policy, "video_steps": opened.policy.config.video_steps}
+        exhibition = _imagined(arguments, opened, facts)
+        scale = arguments.scale or enlargement(exhibition)
+        steps = count_ticks(exhibition, arguments.rerun)
+        with tqdm(total=steps, desc="writing", unit="step", leave=False) as bar:
+            table = write_exhibition(
+                folder, exhibition, facts, scale=scale, recording=arguments.rerun, tick=bar.update
+            )
+    if table is not None:
+        print(markdown(table))
+    if facts["not fused"]:
+        print(f"not in the clouds: {facts['not fused']}")
+    print(f"look at {arguments.out / 'report.html'}")
 
 
-def _psnr(frames: Tensor, truth: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB over the imagined frames (the first is given). V F 3 H W in [-1, 1]"""
-    error = (frames[:, 1:] - truth[:, 1:]).square().mean() / 4  # range 2 -> squared range 4
-    return float(-10 * error.clamp(min=1e-12).log10())
+def _check(arguments: argparse.Namespace) -> None:
+    from lerobot_xwam.world.showing.recording import require_rerun
+
+    sources = [arguments.dataset, arguments.observation, arguments.env]
+    if sum(source is not None for source in sources) != 1:
+        raise ValueError("give one of --dataset, --observation and --env")
+    for name, least in (("samples", 1), ("video_steps", 1), ("scale", 1), ("frame", 0)):
+        value = vars(arguments)[name]
+        if value is not None and value < least:
+            raise ValueError(f"--{name.replace('_', '-')} {value}: at least {least} is needed")
+    if arguments.observation is not None and arguments.frame:
+        raise ValueError("--frame: a saved observation is one moment only")
+    env_options(arguments.env_option)
+    if arguments.observation is None:
+        require_metrics("torchmetrics", "scipy")
+    if arguments.rerun:
+        require_rerun()
 
 
-def _depth_report(config: Any, code: Tensor, truth: Tensor) -> dict[str, float]:
-    """AbsRel of the imagined depth and of the standing first frame, on pixels with a reading."""
-    from lerobot_xwam.codecs.depth import DepthCodec
+def _imagined(arguments: argparse.Namespace, opened: Opened, facts: dict[str, Any]) -> Exhibition:
+    """All futures, and what really happened."""
+    from tqdm import tqdm
 
-    codec = DepthCodec(config.depth_near, config.depth_far)
-    valid = truth[:, 1:, 1] > 0.5
-    wanted = codec.decode(truth[:, :, 0])
+    from lerobot_xwam.world.doing import chosen_actions, compared, imagine_all
+    from lerobot_xwam.world.moments import NOWHERE
+    from lerobot_xwam.world.showing.exhibition import TRUTH, Exhibition
 
-    def abs_rel(metres: Tensor) -> float:
-        return float(((metres[:, 1:] - wanted[:, 1:]).abs() / wanted[:, 1:])[valid].mean())
+    with ExitStack() as closing:
+        moment, effectors = _moment(arguments, opened, facts, closing)
+        seeds = range(arguments.seed, arguments.seed + arguments.samples)
+        chosen = {choice: chosen_actions(choice, moment, arguments.seed) for choice in arguments.actions}
+        calls = len(chosen) * len(seeds) * moment.model.calls
+        with tqdm(total=calls, desc="imagining", unit="call", leave=False) as bar:
+            futures = imagine_all(moment, chosen, seeds, bar.update)
+        followed = moment.recorded
+        if moment.live is not None:
+            followed = moment.live.follow(futures[0].actions)
+    rig, refused = calibrated(arguments) or (
+        (NOWHERE, {}) if followed is None else (followed.rig, dict(followed.refused))
+    )
+    scene = scene_of(arguments, moment.model, rig, effectors)
+    cameras = camera_facts(moment.model.cameras, rig, refused)
+    facts |= {"task": moment.task, "actions": list(chosen), "seeds": list(seeds), **cameras}
+    facts |= {"seconds per frame": round(moment.model.seconds, 6), "far": scene.filters.far}
+    truth = None
+    if followed is not None and followed.truth.frames > 1:
+        truth = replace(followed.truth, name=TRUTH)
+    return Exhibition(
+        futures, truth, scene, moment.task, compared(moment, futures, truth), cameras["not fused"]
+    )
 
-    return {
-        "abs_rel": abs_rel(codec.decode(code)),
-        "abs_rel_if_nothing_moved": abs_rel(wanted[:, :1].expand_as(wanted)),
-    }
+
+def _moment(
+    arguments: argparse.Namespace, opened: Opened, facts: dict[str, Any], closing: ExitStack
+) -> tuple[Moment, Effectors | None]:
+    from lerobot_xwam.world.live import open_live
+    from lerobot_xwam.world.moments import live_moment, recorded_moment, saved_moment
+    from lerobot_xwam.world.opening import Episodes
+
+    episode, frame = arguments.episode, arguments.frame
+    if arguments.observation is not None:
+        facts["observation"] = str(arguments.observation)
+        effectors = effectors_of(arguments, opened, [])
+        return saved_moment(opened, arguments.observation, arguments.fps), effectors
+    facts |= {"episode": episode, "frame": frame}
+    if arguments.env:
+        options = env_options(arguments.env_option)
+        facts |= {"env": arguments.env, **options}
+        world = open_live(opened, arguments.env, options)
+        closing.callback(world.env.close)
+        effectors = effectors_of(arguments, opened, [])
+        return live_moment(world, episode, frame, arguments.seed, effectors), effectors
+    episodes = Episodes.open(arguments.dataset, opened.policy.config)
+    facts |= {"dataset": arguments.dataset}
+    effectors = effectors_of(arguments, opened, episodes.state_names)
+    moment = recorded_moment(opened, episodes, episode, frame, effectors)
+    facts |= training_overlap(arguments.policy, arguments.dataset, [episode])
+    return moment, effectors

@@ -14,6 +14,7 @@ from . import (
     convert_dataset,
     convert_official,
     convert_wan,
+    doctor,
     evaluate_4d,
     imagine,
     plan,
@@ -25,6 +26,7 @@ VERBS = {
     "cache-text": cache_text,
     "card": card,
     "collect": collect,
+    "doctor": doctor,
     "evaluate-4d": evaluate_4d,
     "imagine": imagine,
     "plan": plan,
@@ -53,14 +55,14 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        VERBS[arguments.verb].run(arguments)
+        outcome = VERBS[arguments.verb].run(arguments)  # None, or an exit code
     except (ValueError, OSError) as error:
         print(f"lerobot-xwam {arguments.verb}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"lerobot-xwam {arguments.verb}: stopped; nothing half-written was left", file=sys.stderr)
         return 130
-    return 0
+    return outcome or 0
 
 
 if __name__ == "__main__":

@@ -57,7 +57,8 @@ def write_statistics(root: Path) -> InterfaceStatistics:
     assert stored is not None, f"{root} has no statistics"
     for part, quantiles in statistics.vectors().items():
         stored[VECTORS[part]].update({name: np.array(values) for name, values in quantiles.items()})
-    write_stats(stored, root)
+    # LeRobot's order is that of a set, another one in every process.
+    write_stats({key: dict(sorted(stored[key].items())) for key in sorted(stored)}, root)
     return statistics
 
 

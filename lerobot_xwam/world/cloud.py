@@ -71,7 +71,7 @@ def fuse(
         if not kept.any():
             empty.append(name)
         pose = camera.poses(effectors, footage.frames)[frame]
-        seen = camera.points(metres, grid)[kept]  # n 3
+        seen = camera.points(np.where(kept, metres, 0), grid)[kept]  # n 3
         points.append(seen @ pose[:3, :3].T + pose[:3, 3])
         colours.append(footage.rgb[view, frame][kept])
         views.append(np.full(len(seen), index, dtype=np.uint8))

@@ -13,6 +13,7 @@ from lerobot_xwam.data.batch import Clip, Observation
 
 from .cameras import Rig
 from .effectors import Effectors
+from .footage import Floats
 from .found_cameras import find_rig, seen_in_rows
 from .opening import STATE, Opened
 from .world_model import WorldModel
@@ -50,21 +51,40 @@ class LiveWorld:
         actions.
         """
         config = self.opened.policy.config
-        raw, _ = self.env.reset(seed=[seed])
-        now = self._observe(raw)
+        now = self.reset(seed)
         for index in range(most):
-            observation = Observation.of(self.opened.preprocess(dict(now)))
-            actions = torch.from_numpy(self.model.act(observation, noise_seed))  # K A, robot units
-            frames = [now]
-            for step, action in enumerate(actions, start=1):
-                done, now = self._act(action)
-                if done:
-                    return
-                if step % config.actions_per_frame == 0:
-                    frames.append(now)
-            clip = Clip.of(self.opened.preprocess(_stacked(frames, actions)))
-            rig, refused = self._rig(frames, effectors)
-            yield Happened(clip, seed, index * config.chunk_size, rig, refused)
+            actions = self.model.act(self.observation(now), noise_seed)
+            frames = self.happen(now, actions)
+            if len(frames) < config.num_frames:
+                return
+            yield self.happened(frames, actions, seed, index * config.chunk_size, effectors)
+            now = frames[-1]
+
+    def reset(self, seed: int) -> Raw:
+        """What an episode's first moment looks like."""
+        raw, _ = self.env.reset(seed=[seed])
+        return self._observe(raw)
+
+    def observation(self, now: Raw) -> Observation:
+        return Observation.of(self.opened.preprocess(dict(now)))
+
+    def happen(self, now: Raw, actions: Floats) -> list[Raw]:
+        """Do them. -> the moments at which there are frames; fewer, if the episode ends on the way."""
+        frames = [now]
+        for step, action in enumerate(torch.from_numpy(actions), start=1):  # robot units
+            done, now = self._act(action)
+            if done:
+                break
+            if step % self.opened.policy.config.actions_per_frame == 0:
+                frames.append(now)
+        return frames
+
+    def happened(
+        self, frames: list[Raw], actions: Floats, seed: int, start: int, effectors: Effectors | None
+    ) -> Happened:
+        """Executed actions and all their frames as one chunk."""
+        clip = Clip.of(self.opened.preprocess(_stacked(frames, torch.from_numpy(actions))))
+        return Happened(clip, seed, start, *self._rig(frames, effectors))
 
     def _act(self, action: torch.Tensor) -> tuple[bool, Raw]:
         from lerobot.utils.constants import ACTION
