@@ -15,8 +15,8 @@ from lerobot.configs import NormalizationMode, PreTrainedConfig
 from lerobot.optim import AdamWConfig, DiffuserSchedulerConfig
 
 from . import features
-from .benchmarks.steps import ENVIRONMENT_ACTION_DIMS
 from .codecs.depth import DEPTH_CODEC_VERSION
+from .combinations import refuse_bad_combinations
 from .data.views import Augmentation
 from .model.fusion import DepthMode
 from .model.losses import LossWeights
@@ -193,76 +193,7 @@ class XWAMConfig(PreTrainedConfig, RobotSettings):
                 setattr(self, name, value)
         if not self.n_action_steps:
             self.n_action_steps = self.chunk_size
-        self._refuse_bad_combinations()
-
-    def _refuse_bad_combinations(self) -> None:
-        for name, allowed in {
-            "interface": ("auto", "ee", "native"),
-            "benchmark": ("", *ENVIRONMENT_ACTION_DIMS),
-            "depth": ("interleaved", "none", "sequence", "channel"),
-            "noise_law": ("ans", "decoupled", "synchronous"),
-            "time_law": ("uniform", "beta"),
-            "dtype": ("bfloat16", "float32"),
-            "weights_dtype": ("", "bfloat16", "float32"),
-            "depth_unit": ("mm", "m"),
-        }.items():
-            if (value := getattr(self, name)) not in allowed:
-                raise ValueError(f"{name}={value!r} is unknown: use one of {', '.join(map(repr, allowed))}")
-        if self.weights_dtype == "bfloat16" and self.dtype != "bfloat16":
-            raise ValueError(
-                f"weights_dtype='bfloat16' cannot be multiplied in dtype={self.dtype!r}: set "
-                "dtype='bfloat16', or leave weights_dtype away"
-            )
-        cell = self.patch_pixels
-        for name in ("height", "width"):
-            if (value := getattr(self, name)) % cell or value <= 0:
-                raise ValueError(
-                    f"{name}={value} is no multiple of {cell} (VAE stride {self.vae_stride} x patch 2): "
-                    f"use {max(cell, round(value / cell) * cell)}"
-                )
-        if self.num_frames < 2 or (self.num_frames - 1) % FRAMES_PER_LATENT:
-            raise ValueError(
-                f"num_frames={self.num_frames}: the VAE wants 1 + a multiple of {FRAMES_PER_LATENT}, e.g. 9"
-            )
-        if not 1 <= self.n_action_steps <= self.chunk_size:
-            raise ValueError(
-                f"n_action_steps={self.n_action_steps} must lie between 1 and the chunk's {self.chunk_size}"
-            )
-        if self.depth_codec_version != DEPTH_CODEC_VERSION:
-            raise ValueError(
-                f"depth_codec_version={self.depth_codec_version}: only version {DEPTH_CODEC_VERSION} of the "
-                "metric depth code is known here; use the lerobot_policy_xwam that wrote the checkpoint"
-            )
-        if not 0 < self.depth_near < self.depth_far:
-            raise ValueError(
-                f"depth_near={self.depth_near}, depth_far={self.depth_far}: need 0 < near < far, in metres"
-            )
-        if self.micro_batch < 0:
-            raise ValueError(f"micro_batch={self.micro_batch}: use 1 or more samples, or 0 for all of them")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay={self.ema_decay} must lie in [0, 1): 0.999 is usual, 0 keeps none")
-        if not 1 <= self.max_views <= 8:
-            raise ValueError(f"max_views={self.max_views} must lie between 1 and 8")
-        if not 0 < self.crop_ratio <= 1:
-            raise ValueError(f"crop_ratio={self.crop_ratio} must lie in (0, 1]; 1 switches cropping off")
-        if self.time_law == "beta" and self.noise_law != "synchronous":
-            raise ValueError(
-                f"time_law='beta' has no meaning with noise_law={self.noise_law!r}: "
-                "set noise_law='synchronous' or time_law='uniform'"
-            )
-        for name in ("clean_action_ratio", "text_dropout"):
-            if not 0 <= (value := getattr(self, name)) <= 1:
-                raise ValueError(f"{name}={value} is a probability: use a value in [0, 1]")
-        for name, most in {"brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5}.items():
-            if not 0 <= (value := getattr(self, name)) <= most:
-                raise ValueError(f"{name}={value} must lie in [0, {most}]; 0 switches it off")
-        if self.interface == "ee" and (self.state_width < 16 or self.action_width < 14):
-            raise ValueError(
-                f"interface='ee' needs state_width >= 16 and action_width >= 14, "
-                f"got {self.state_width} and {self.action_width}"
-            )
-        self.refuse_bad_robot_settings(self.chunk_size, self.loss_spectrum)
-        _ = self.sizes, self.plan  # their own checks
+        refuse_bad_combinations(self)
 
     # --- Derived ---
 

@@ -125,7 +125,9 @@ def start() -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
     def begin(out: Path) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "lerobot_xwam.cli.main", "collect", "--out", str(out), *OPTIONS]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        running.append(subprocess.Popen(command, text=True, start_new_session=True, **pipes))
+        # A test run in the background ignores SIGINT, and so would its children.
+        hear: Any = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+        running.append(subprocess.Popen(command, text=True, start_new_session=True, **pipes, **hear))
         return running[-1]
 
     yield begin

@@ -43,8 +43,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pictures": {"files"},
     "weights": {"model", "codecs", "configuration_xwam", "presets", "files"},
     "configuration_xwam": {"benchmarks", "model", "codecs", "data", "presets", "features", "training"}
-    | {"robot_settings"},
+    | {"robot_settings", "combinations"},
     "robot_settings": set(),
+    "combinations": {"configuration_xwam", "benchmarks", "codecs", "model"},
     "features": {"configuration_xwam", "benchmarks", "data"},
     "benchmarks": {"data", "space"},
     "data": {"space", "files"},
