@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": POLICY | {"planning", "collecting", "converting", "doctor", "world", "envs", "robots"},
     "planning": POLICY,
     "converting": {"data", "space", "weights", "files"},
-    "collecting": {"envs", "weights", "files"},
+    "collecting": {"data", "envs", "weights", "files"},
     "doctor": {"configuration_xwam", "features", "presets", "data", "space"},
     "world": {"modeling_xwam", "processor_xwam", "configuration_xwam", "imagination", "pictures", "training"}
     | {"model", "codecs", "data", "space", "files"},

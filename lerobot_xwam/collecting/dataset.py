@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,9 @@ from tqdm import tqdm
 from lerobot_xwam.collecting.episode import Episode
 from lerobot_xwam.collecting.settings import Settings
 from lerobot_xwam.collecting.staging import read_episode
+from lerobot_xwam.data.writing import create_dataset, quiet_encoders
 
+LONGEST_EPISODE = 1024  # frames; the encoder's queue holds a whole one
 ABOUT = "collected.json"  # in the dataset's meta folder: seeds and success
 
 
@@ -27,8 +28,10 @@ def assemble(
 ) -> dict[str, Any]:
     """Write the episodes in this order to `root`, which must not exist; returns its meta/collected.json."""
     listed = []
-    with _quiet_encoders():
-        dataset = _create(root, settings, name)
+    with quiet_encoders():
+        dataset = create_dataset(
+            root, f"local/{name}", settings.fps, features(settings), "xwam_robosuite", LONGEST_EPISODE
+        )
         try:
             for task, seed in tqdm(episodes, desc="writing the dataset", unit="episode"):
                 episode = read_episode(staged, task, seed)
@@ -69,43 +72,3 @@ def features(settings: Settings) -> dict[str, Any]:
                 key = f"observation.camera.{name}.{matrix}"
                 found[key] = {"dtype": "float32", "shape": shape, "names": None}
     return found
-
-
-def _create(root: Path, settings: Settings, name: str) -> Any:
-    from lerobot.configs.video import DepthEncoderConfig, RGBEncoderConfig
-    from lerobot.datasets.lerobot_dataset import LeRobotDataset
-
-    return LeRobotDataset.create(
-        repo_id=f"local/{name}",
-        fps=settings.fps,
-        features=features(settings),
-        root=root,
-        robot_type="xwam_robosuite",
-        use_videos=True,
-        # The default, AV1 at crf 30 with halved colour resolution, blurs pictures of this size.
-        rgb_encoder=RGBEncoderConfig(vcodec="h264", pix_fmt="yuv444p", crf=12, preset="veryfast"),
-        depth_encoder=DepthEncoderConfig(extra_options={"x265-params": "lossless=1:log-level=error"}),
-        video_backend="pyav",  # only for reading back, which does not happen here
-        streaming_encoding=True,
-        encoder_queue_maxsize=LONGEST_EPISODE,
-        encoder_threads=1,
-    )
-
-
-LONGEST_EPISODE = 1024  # the encoder's queue holds a whole episode: LeRobot drops frames that do not fit
-
-
-@contextmanager
-def _quiet_encoders() -> Iterator[None]:
-    """Keep libav's and datasets' chatter off the screen: dozens of lines per episode."""
-    import av.logging
-    import datasets
-
-    av.logging.set_libav_level(av.logging.ERROR)  # libav does not tell its level, so it cannot be put back
-    were_hidden = datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not were_hidden:
-            datasets.enable_progress_bars()

@@ -9,7 +9,13 @@ from typing import Any
 
 
 def create_dataset(
-    root: Path, repo_id: str, fps: int, features: dict[str, Any], robot_type: str, longest_episode: int
+    root: Path,
+    repo_id: str,
+    fps: int,
+    features: dict[str, Any],
+    robot_type: str,
+    longest_episode: int,
+    use_videos: bool = True,
 ) -> Any:
     from lerobot.configs.video import DepthEncoderConfig, RGBEncoderConfig
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
@@ -20,12 +26,12 @@ def create_dataset(
         features=features,
         root=root,
         robot_type=robot_type,
-        use_videos=True,
+        use_videos=use_videos,
         # The default, AV1 at crf 30 with halved colour resolution, blurs pictures of this size.
         rgb_encoder=RGBEncoderConfig(vcodec="h264", pix_fmt="yuv444p", crf=12, preset="veryfast"),
         depth_encoder=DepthEncoderConfig(extra_options={"x265-params": "lossless=1:log-level=error"}),
         video_backend="pyav",  # only for reading back, which does not happen here
-        streaming_encoding=True,
+        streaming_encoding=use_videos,
         encoder_queue_maxsize=longest_episode,  # LeRobot drops frames that do not fit
         encoder_threads=1,
     )

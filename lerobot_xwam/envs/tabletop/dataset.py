@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lerobot_xwam.data.writing import create_dataset, quiet_encoders
 from lerobot_xwam.envs.tabletop.env import Observation, TabletopEnv
 from lerobot_xwam.envs.tabletop.expert import Expert
 from lerobot_xwam.envs.tabletop.interfaces import action_names, action_towards, state_names
@@ -65,9 +65,12 @@ def write_dataset(
 
     root.parent.mkdir(parents=True, exist_ok=True)
     # Beside the target, so that the rename stays on one disk; removed again if anything goes wrong.
-    with _quiet_encoders(), tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as workshop:
+    with quiet_encoders(), tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as workshop:
         unfinished = Path(workshop) / root.name
-        dataset = _create(unfinished, features, fps, use_videos, repo_id or f"local/{root.name}")
+        repo_id = repo_id or f"local/{root.name}"
+        dataset = create_dataset(
+            unfinished, repo_id, fps, features, "xwam_tabletop", LONGEST_EPISODE, use_videos
+        )
         try:
             for episode in trange(episodes, desc="episodes", unit="episode", disable=not progress):
                 for observation, action in expert_episode(env, seed + episode):
@@ -78,43 +81,6 @@ def write_dataset(
             dataset.finalize()
         os.rename(unfinished, root)
     return root
-
-
-@contextmanager
-def _quiet_encoders() -> Iterator[None]:
-    """Keep libav's and datasets' chatter off the screen: dozens of lines per episode."""
-    import av.logging
-    import datasets
-
-    av.logging.set_libav_level(av.logging.ERROR)  # libav does not tell its level, so it cannot be put back
-    were_hidden = datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not were_hidden:
-            datasets.enable_progress_bars()
-
-
-def _create(root: Path, features: dict[str, Any], fps: int, use_videos: bool, repo_id: str) -> Any:
-    from lerobot.configs.video import DepthEncoderConfig, RGBEncoderConfig
-    from lerobot.datasets.lerobot_dataset import LeRobotDataset
-
-    return LeRobotDataset.create(
-        repo_id=repo_id,
-        fps=fps,
-        features=features,
-        root=root,
-        robot_type="xwam_tabletop",
-        use_videos=use_videos,
-        # The default, AV1 at crf 30 with halved colour resolution, blurs pictures of this size.
-        rgb_encoder=RGBEncoderConfig(vcodec="h264", pix_fmt="yuv444p", crf=12, preset="veryfast"),
-        depth_encoder=DepthEncoderConfig(extra_options={"x265-params": "lossless=1:log-level=error"}),
-        video_backend="pyav",  # only for reading back, which does not happen here
-        streaming_encoding=use_videos,
-        encoder_queue_maxsize=LONGEST_EPISODE,
-        encoder_threads=1,
-    )
 
 
 def _features(env: TabletopEnv, depth: bool, use_videos: bool, camera_matrices: bool) -> dict[str, Any]:
