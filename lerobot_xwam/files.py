@@ -1,7 +1,9 @@
-"""Files that are there when they are complete."""
+"""Files that are there when they are complete, and folders that one process writes at a time."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -21,3 +23,23 @@ def appearing(path: Path) -> Iterator[Path]:
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[int]:
+    """The folder, made if need be and locked; yields its handle. A dead process holds no lock."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FileExistsError(
+                f"{folder} is being written by another process; wait for it or stop it"
+            ) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):  # network drives without locks
+                raise
+        yield handle
+    finally:
+        os.close(handle)

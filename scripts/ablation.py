@@ -29,9 +29,10 @@ from ablating.report import write_report
 from ablating.results import Result
 from ablating.settings import gather, keep
 from ablating.variants import VARIANTS, Run, all_runs
-from resumable import alone
 from robosuite_table import UNSEEN
 from stages import StageFailed, say
+
+from lerobot_xwam.files import held
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,7 +42,7 @@ def main() -> int:
     arguments = parse_arguments()
     try:
         workshop = open_workshop(arguments)
-        with alone(workshop.out):
+        with held(workshop.out):
             keep(workshop.settings, workshop.out)
             runs = all_runs(arguments.only, arguments.seeds)
             if arguments.latency_again:

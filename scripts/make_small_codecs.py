@@ -2,7 +2,7 @@
 
     lerobot-xwam collect --task lift,stack,two_arm_lift --arms 2 --cameras front hand second \\
         --interface raw --episodes 60 --noise 0.5 --seed 500000 --out data/vae
-    python scripts/make_small_codecs.py --dataset data/vae      # about half an hour on one core
+    python scripts/make_small_codecs.py --dataset data/vae      # forty minutes on one core
 
 Writes the layout of a diffusers pipeline (`vae`, `text_encoder`, `tokenizer`) into lerobot_xwam/assets/small.
 The text half is that of the tiny codecs: random but seeded.
@@ -41,8 +41,8 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, required=True, help="with depth; its last tenth measures")
     parser.add_argument("--out", type=Path, default=ASSETS / "small")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--picture-steps", type=int, default=4000)
-    parser.add_argument("--clip-steps", type=int, default=2000)
+    parser.add_argument("--picture-steps", type=int, default=4500)
+    parser.add_argument("--clip-steps", type=int, default=1800)
     parser.add_argument("--threads", type=int, default=1, help="more help only on an idle machine")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -30,12 +30,12 @@ from ablating.estimate import START_S, in_words
 from ablating.settings import keep, machine
 from peering.demonstrations import episodes_of, write_view
 from peering.table import found, markdown
-from resumable import BIN, LAST, alone, seconds_per_step, train, trained_steps
+from resumable import BIN, LAST, seconds_per_step, train, trained_steps
 from robosuite_table import UNSEEN, evaluation
 from stages import Stage, StageFailed, say
 
 from lerobot_xwam.data.latent_store.fingerprint import file_mark
-from lerobot_xwam.files import appearing
+from lerobot_xwam.files import appearing, held
 
 PEERING = Path(__file__).parent / "peering"
 PEERS: dict[str, dict[str, list[str]]] = {
@@ -63,7 +63,7 @@ def main() -> int:
     arguments = parse_arguments()
     out = arguments.out = arguments.out.absolute()
     try:
-        with alone(out):
+        with held(out):
             keep(settings_of(arguments), out)
             bouts = [Bout(peer, task) for task in arguments.task for peer in arguments.peer]
             for bout in bouts:

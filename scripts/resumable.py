@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 import shutil
 import statistics
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from stages import Stage, run
@@ -70,17 +66,3 @@ def seconds_per_step(logs: Path) -> float | None:
         for match in TIMES.finditer(path.read_text(encoding="utf-8"))
     ]
     return statistics.median(found) if found else None
-
-
-@contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Two of these at once in one folder would train the same run twice."""
-    out.mkdir(parents=True, exist_ok=True)
-    handle = os.open(out, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise ValueError(f"{out} is being written by another process; wait for it") from error
-    finally:
-        os.close(handle)

@@ -21,6 +21,7 @@ from ablating.variants import DEPTH, NOISE, VARIANTS, Run, all_runs
 from stages import StageFailed
 
 from lerobot_xwam.data.latent_store.manifest import Manifest
+from lerobot_xwam.files import held
 
 ROOT = Path(__file__).parent.parent
 CONFIG = {
@@ -160,7 +161,7 @@ def test_settings_are_not_mixed(inputs: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
-    with resumable.alone(tmp_path / "out"):
+    with held(tmp_path / "out"):
         other = f"from resumable import *\nwith alone(Path({str(tmp_path / 'out')!r})): pass"
         ended = subprocess.run(
             [sys.executable, "-c", other], cwd=ROOT / "scripts", capture_output=True, text=True, check=False
@@ -365,7 +366,6 @@ def test_a_half_measured_run_has_the_numbers_that_it_has(workshop: Workshop) -> 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_smallest_real_ablation(tmp_path: Path) -> None:
-    pytest.importorskip("robosuite")
     from commands import BIN, run
     from toys import SMALL
 

@@ -28,7 +28,7 @@ RNG = np.random.default_rng(0)
 
 def test_robocasa_state_is_the_one_that_robosuite_measures() -> None:
     """The simulator's own words against what LeRobot's environment is given of them, in random poses."""
-    robosuite = pytest.importorskip("robosuite")
+    import robosuite
     from robosuite.controllers import load_composite_controller_config
 
     env = robosuite.make(

@@ -18,8 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("robosuite")
-
 from lerobot_xwam.cli.main import main
 from lerobot_xwam.collecting import collect as module
 from lerobot_xwam.collecting import workers

@@ -81,8 +81,6 @@ def check(tmp_path: Path, start: list[str], weights: str, averaged: bool) -> Non
 @pytest.mark.parametrize("way", WAYS)
 def test_resumes_exactly(way: str, tmp_path: Path) -> None:
     settings = WAYS[way]
-    if settings.get("optimizer_8bit"):
-        pytest.importorskip("torchao")
     check(tmp_path, policy_options(**FAST, **settings), "model.safetensors", "ema_decay" in settings)
 
 

@@ -170,7 +170,6 @@ def test_as_many_steps_as_fit_are_chosen_once(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_smallest_real_peer(tmp_path: Path) -> None:
-    pytest.importorskip("robosuite")
     from commands import BIN, run
 
     data = [*("--arms=2", "--interface=raw", "--workers=1"), "--cameras", "front", "hand", "second"]

@@ -135,8 +135,6 @@ def rows() -> dict[str, Tier]:
 @pytest.mark.parametrize("how", ["full", "8bit", "lora"])
 def test_a_whole_step_needs_what_its_row_says(how: str, rows: dict[str, Tier]) -> None:
     """Encoders, network, loss and optimiser together, against the row that the user reads."""
-    if how == "8bit":
-        pytest.importorskip("torchao")
     cfg = whole(optimizer_8bit=how == "8bit")
     policy: Any = XWAMPolicy(cfg)
     codecs, cpu = policy.codecs, torch.device("cpu")

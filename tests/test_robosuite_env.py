@@ -19,8 +19,6 @@ from lerobot_xwam.envs.robosuite.interfaces import INTERFACES, action_names, sta
 from lerobot_xwam.envs.robosuite.tasks import TASKS, get_task
 from lerobot_xwam.space.rotations import vector_from_matrix
 
-pytest.importorskip("robosuite", reason="pip install -e '.[robosuite]'")
-
 UP = np.array([0.0, 0.0, 1.0])
 SMALL = {"cameras": ["front"], "size": (16, 16)}
 

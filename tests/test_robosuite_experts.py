@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("robosuite")
-
 from lerobot_xwam.collecting.episode import Episode, attempt, make_env
 from lerobot_xwam.collecting.settings import Settings
 from lerobot_xwam.envs.robosuite.env import RobosuiteEnv

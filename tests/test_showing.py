@@ -246,7 +246,6 @@ def chunks(path: Path) -> Iterator[tuple[str, set[str], set[str]]]:
 
 def test_a_recording_for_rerun(ball: Footage, tmp_path: Path) -> None:
     """Cameras, clouds, ways and frames of what happened and of what was imagined, on one timeline."""
-    pytest.importorskip("rerun")
     shown = exhibition([ball], replace(ball, name=TRUTH))
     steps = 0
 
@@ -267,7 +266,6 @@ def test_a_recording_for_rerun(ball: Footage, tmp_path: Path) -> None:
 
 
 def test_a_recording_leaves_no_stream_open(ball: Footage, tmp_path: Path) -> None:
-    pytest.importorskip("rerun")
     with pytest.raises(KeyboardInterrupt):
         write_recording(tmp_path / "a.rrd", exhibition([ball]), {}, _interrupt)
     write_recording(tmp_path / "b.rrd", exhibition([ball]), {})

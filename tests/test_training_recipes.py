@@ -292,7 +292,6 @@ def test_no_adapter_on_averaged_weights_without_a_file_of_their_own(averaged: Pa
 
 
 def test_moments_in_8_bit_are_saved_as_such(tmp_path: Path) -> None:
-    pytest.importorskip("torchao")
     layer = torch.nn.Linear(128, 64)
 
     def optimizer() -> torch.optim.Optimizer:
@@ -317,7 +316,6 @@ def test_moments_in_8_bit_are_saved_as_such(tmp_path: Path) -> None:
 
 
 def test_8_bit_moments_move_the_weights_as_adamw_does() -> None:
-    pytest.importorskip("torchao")
     moved = []
     for eight in (False, True):
         torch.manual_seed(0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +19,7 @@ from ..data.latent_store.fingerprint import value_mark
 from ..data.latent_store.manifest import DATASET, FILE, Manifest, differences, listed
 from ..data.latent_store.shards import DTYPES, Variant, write_shard
 from ..data.latent_store.store import LatentStore
+from ..files import held
 from ..training.encoding import encode_augmented
 from ..training.randomness import variant_generators
 from ..weights.output_folder import require_space
@@ -98,10 +97,7 @@ def opened_for_writing(plan: Manifest, folder: Path) -> Iterator[LatentStore]:
     strange = folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
     if strange and not (folder / FILE).is_file():
         raise FileExistsError(f"{folder}: a folder with other things in it; choose another with --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        _lock(handle, folder)
+    with held(folder):
         if (folder / FILE).is_file():
             _refuse_another(Manifest.read(folder), plan, folder)
         for left in (*folder.glob(".latents-*"), *folder.glob(f".{FILE}.*")):
@@ -112,8 +108,6 @@ def opened_for_writing(plan: Manifest, folder: Path) -> Iterator[LatentStore]:
         if not (folder / DATASET).is_dir() or original_of(folder / DATASET) != value_mark(parts):
             write_bare_dataset(Path(plan.source["root"]), folder / DATASET, cameras, parts)
         yield LatentStore(folder)
-    finally:
-        os.close(handle)
 
 
 def fill(
@@ -198,12 +192,3 @@ def _refuse_another(there: Manifest, plan: Manifest, folder: Path) -> None:
 
 def _jsonable(feature: dict[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in feature.items()}
-
-
-def _lock(handle: int, folder: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise FileExistsError(f"{folder} is being written by another process; wait for it") from error
-    except OSError:
-        pass  # a network drive without locks

@@ -19,7 +19,6 @@ dataset's cameras instead.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +104,9 @@ def _configure(arguments: argparse.Namespace, meta: Any) -> XWAMConfig:
     from lerobot.configs import FeatureType
     from lerobot.utils.feature_utils import dataset_to_policy_features
 
-    config = _read_config(arguments)
+    from lerobot_xwam.cli.policy_settings import read_policy
+
+    config = read_policy(policy=arguments.policy, config=arguments.config, settings=arguments.set)
     config.latent_cache = None  # of the checkpoint's own training
     features = dataset_to_policy_features(meta.features)
     config.output_features = {k: f for k, f in features.items() if f.type is FeatureType.ACTION}
@@ -113,36 +114,6 @@ def _configure(arguments: argparse.Namespace, meta: Any) -> XWAMConfig:
         config.input_features = {k: f for k, f in features.items() if k not in config.output_features}
     config.set_dataset_feature_metadata(meta.features)
     config.validate_features()
-    return config
-
-
-def _read_config(arguments: argparse.Namespace) -> XWAMConfig:
-    import tempfile
-
-    from lerobot.configs import PreTrainedConfig
-
-    from lerobot_xwam.configuration_xwam import XWAMConfig
-
-    for each in arguments.set:
-        if each.partition("=")[0] not in XWAMConfig.__dataclass_fields__ or "=" not in each:
-            raise ValueError(f"--set {each}: wanted NAME=VALUE of a policy setting")
-    overrides = [f"--{each}" for each in arguments.set]
-    if arguments.policy:
-        config = PreTrainedConfig.from_pretrained(arguments.policy, cli_overrides=overrides)
-        config.pretrained_path = Path(arguments.policy)
-    else:
-        try:
-            settings = json.loads(arguments.config.read_text(encoding="utf-8"))["policy"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"--config {arguments.config}: no configuration of lerobot-train with a policy ({error})"
-            ) from error
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "config.json").write_text(json.dumps(settings), encoding="utf-8")
-            config = PreTrainedConfig.from_pretrained(folder, cli_overrides=overrides)
-    if not isinstance(config, XWAMConfig):
-        given = arguments.policy or arguments.config
-        raise ValueError(f"{given}: a {config.type!r} policy, only xwam has latents")
     return config
 
 

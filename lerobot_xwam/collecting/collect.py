@@ -7,7 +7,6 @@ dataset is made of them and renamed to OUT.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import sys
@@ -23,7 +22,7 @@ from lerobot_xwam.collecting.schedule import TaskSchedule, interleaved, schedule
 from lerobot_xwam.collecting.settings import Settings
 from lerobot_xwam.collecting.staging import staged
 from lerobot_xwam.collecting.workers import Workers, started
-from lerobot_xwam.files import appearing
+from lerobot_xwam.files import appearing, held
 from lerobot_xwam.weights.output_folder import refuse_existing, require_space
 
 # Bytes per pixel and camera, measured at 96x128: colour and depth, compressed; video in the dataset.
@@ -148,15 +147,7 @@ def _require_room(settings: Settings, plan: list[TaskSchedule], partial: Path) -
 @contextmanager
 def _opened(partial: Path, settings: Settings) -> Iterator[None]:
     """The staging folder, locked: a new one, or one that a stopped run left with the same settings."""
-    partial.mkdir(parents=True, exist_ok=True)
-    handle = os.open(partial, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise FileExistsError(f"{partial} is being written by another process; wait for it") from error
-        except OSError:
-            pass  # a network drive without locks
+    with held(partial):
         known = partial / "settings.json"
         if known.is_file():
             if changes := settings.differences(known.read_text(encoding="utf-8")):
@@ -171,8 +162,6 @@ def _opened(partial: Path, settings: Settings) -> Iterator[None]:
             with appearing(known) as path:
                 path.write_text(settings.to_json(), encoding="utf-8")
         yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager

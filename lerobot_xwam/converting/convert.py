@@ -7,10 +7,8 @@ run that was stopped and started again writes the same files.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import multiprocessing
-import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -22,7 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..data.authors_layout.episode import BadEpisodeError
-from ..files import appearing
+from ..files import appearing, held
 from ..weights.output_folder import refuse_existing, require_space
 from .authors import AuthorsSource
 from .episode import SourceEpisode
@@ -117,15 +115,7 @@ def _require_room(source: AuthorsSource, names: list[str], first: SourceEpisode,
 @contextmanager
 def _opened(partial: Path, settings: Settings) -> Iterator[None]:
     """The folder of unfinished work, held against a second run, with the settings it was begun with."""
-    partial.mkdir(parents=True, exist_ok=True)
-    handle = os.open(partial, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise FileExistsError(
-                f"{partial} is being written by another process; wait or stop it"
-            ) from error
+    with held(partial):
         file = partial / SETTINGS
         if file.exists():
             settings.same_as(file)
@@ -133,5 +123,3 @@ def _opened(partial: Path, settings: Settings) -> Iterator[None]:
             with appearing(file) as unfinished:
                 unfinished.write_text(json.dumps(settings.plain(), indent=1) + "\n", encoding="utf-8")
         yield
-    finally:
-        os.close(handle)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from .quantiles import QuantileSketch
 
@@ -32,7 +33,7 @@ def with_quantiles_of_all_frames(
         )
         return stats
     sketches: dict[str, QuantileSketch] = {}
-    for file in files:
+    for file in tqdm(files, desc="quantiles of states and actions", unit="file", delay=2):
         with pq.ParquetFile(file) as table:
             for batch in table.iter_batches(columns=list(keys)):
                 for key in keys:

@@ -7,13 +7,14 @@ which the system drops with the process that held it, tells a dead run from a ru
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from ..files import held
 
 MARGIN = 16 * 2**20  # bytes for tables, configurations and the file system's own use
 
@@ -26,10 +27,7 @@ def appearing_folder(folder: Path) -> Iterator[Path]:
     refuse_existing(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.parent / f".{folder.name}.partial"
-    partial.mkdir(exist_ok=True)
-    handle = os.open(partial, os.O_RDONLY)
-    try:
-        _lock(handle, partial)
+    with held(partial) as handle:
         if any(partial.iterdir()):
             logger.warning("%s was left by a run that was stopped; it is removed and written anew", partial)
             _empty(partial)
@@ -47,8 +45,6 @@ def appearing_folder(folder: Path) -> Iterator[Path]:
             ) from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)  # gone already if all went well
-    finally:
-        os.close(handle)
 
 
 def refuse_existing(folder: Path) -> None:
@@ -73,18 +69,6 @@ def require_space(wanted: dict[Path, int]) -> None:
                 f"{size / 1e9:.2f} GB are needed, the disk of {there} has {free / 1e9:.2f} GB free. "
                 "Nothing was written; free some space or choose another place with --out"
             )
-
-
-def _lock(handle: int, partial: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise FileExistsError(
-            f"{partial} is being written by another process; wait for it or stop it"
-        ) from error
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):  # network drives without locks
-            raise
 
 
 def _empty(folder: Path) -> None:
