@@ -162,7 +162,8 @@ def test_settings_are_not_mixed(inputs: dict[str, Any], tmp_path: Path) -> None:
 
 def test_one_at_a_time(tmp_path: Path) -> None:
     with held(tmp_path / "out"):
-        other = f"from resumable import *\nwith alone(Path({str(tmp_path / 'out')!r})): pass"
+        imports = "from pathlib import Path\nfrom lerobot_xwam.files import held"
+        other = f"{imports}\nwith held(Path({str(tmp_path / 'out')!r})): pass"
         ended = subprocess.run(
             [sys.executable, "-c", other], cwd=ROOT / "scripts", capture_output=True, text=True, check=False
         )
