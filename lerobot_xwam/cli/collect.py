@@ -1,11 +1,14 @@
 r"""Collect demonstrations of scripted experts in the robosuite tasks as an RGB-D LeRobotDataset.
 
-Only episodes that succeed are kept. A stopped run goes on where it was: run the same command again; until
-then the episodes are in OUT.partial.
+Only episodes that succeed are kept. With --behaviour play the hands wander instead, every episode is kept,
+and its instruction says so ("move about"): from that a world model learns what any action does.
+
+A stopped run goes on where it was: run the same command again; until then the episodes are in OUT.partial.
 
 Example:
   lerobot-xwam collect --task lift,stack --episodes 200 --noise 0.5 --out data/cubes
   lerobot-xwam collect --task lift,two_arm_lift --arms 2 --episodes 100 --out data/arms
+  lerobot-xwam collect --task lift --behaviour play --episodes 50 --out data/play
 """
 
 from __future__ import annotations
@@ -45,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         help="part of the episodes in which the hand is pushed now and then, 0 to 1 (default 0)",
     )
+    parser.add_argument(
+        "--behaviour",
+        default="expert",
+        choices=["expert", "play"],
+        help="play: random motions, from where an expert got to (default expert)",
+    )
     parser.add_argument("--fps", type=int, default=20, choices=[20], help="the controllers' rate")
     parser.add_argument("--workers", type=int, help="processes that simulate (default: cores, at most 4)")
 
@@ -64,6 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         noise=arguments.noise,
         fps=arguments.fps,
+        behaviour=arguments.behaviour,
     )
     workers = min(4, os.cpu_count() or 1) if arguments.workers is None else arguments.workers
     out = arguments.out.expanduser()

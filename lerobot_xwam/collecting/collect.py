@@ -22,6 +22,7 @@ from lerobot_xwam.collecting.schedule import TaskSchedule, interleaved, schedule
 from lerobot_xwam.collecting.settings import Settings
 from lerobot_xwam.collecting.staging import staged
 from lerobot_xwam.collecting.workers import Workers, started
+from lerobot_xwam.envs.robosuite.experts.play import STEPS as PLAYED
 from lerobot_xwam.files import appearing, held
 from lerobot_xwam.weights.output_folder import refuse_existing, require_space
 
@@ -46,7 +47,7 @@ def collect(settings: Settings, episodes: int, out: Path, workers: int) -> dict[
         _require_room(settings, plan, partial)
         _simulate(plan, settings, folder, workers)
         for one in plan:
-            print(_line(one))
+            print(_line(one, settings.plays))
         about = {**_statistics(plan), "settings": {name: getattr(settings, name) for name in _NAMES}}
         unfinished = partial / "dataset"
         shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed while writing it
@@ -123,7 +124,9 @@ def _statistics(plan: list[TaskSchedule]) -> dict[str, Any]:
     }
 
 
-def _line(one: TaskSchedule) -> str:
+def _line(one: TaskSchedule, plays: bool) -> str:
+    if plays:
+        return f"{one.task}: {len(one.chosen)} episodes of play"
     tried = len(one.kept) + len(one.failed)
     share = f", the expert succeeds in {len(one.kept) / tried:.0%}" if tried else ""
     return f"{one.task}: {len(one.chosen)} episodes kept, {len(one.failed)} failed and dropped{share}"
@@ -133,8 +136,9 @@ def _require_room(settings: Settings, plan: list[TaskSchedule], partial: Path) -
     """Says how much disk it takes; refuses if there is not so much."""
     height, width = settings.size
     pixels = height * width * len(settings.cameras)
-    missing = sum((one.wanted - len(one.chosen)) * TYPICAL_STEPS[one.task] for one in plan)
-    wanted = sum(one.wanted * TYPICAL_STEPS[one.task] for one in plan)
+    steps = {one.task: PLAYED if settings.plays else TYPICAL_STEPS[one.task] for one in plan}
+    missing = sum((one.wanted - len(one.chosen)) * steps[one.task] for one in plan)
+    wanted = sum(one.wanted * steps[one.task] for one in plan)
     staging = missing * pixels * (STAGED_RGB + STAGED_DEPTH * settings.depth)
     final = wanted * pixels * ENCODED
     require_space({partial: int(staging + final)})

@@ -12,6 +12,7 @@ from lerobot_xwam.envs.robosuite.experts import EXPERTS
 from lerobot_xwam.envs.robosuite.interfaces import action_names, check_interface, state_names
 from lerobot_xwam.envs.robosuite.tasks import get_task, split_tasks
 
+BEHAVIOURS = ("expert", "play")
 SHARED_CAMERAS = ("front", "hand", "second")  # names that every task has
 
 
@@ -29,6 +30,7 @@ class Settings:
     seed: int
     noise: float
     fps: int
+    behaviour: str = "expert"
 
     @classmethod
     def checked(cls, tasks: str, cameras: list[str] | None, size: tuple[int, int], **rest: Any) -> Settings:
@@ -47,8 +49,19 @@ class Settings:
             raise ValueError(f"--seed {settings.seed}: wanted 0 or more")
         if not 0.0 <= settings.noise <= 1.0:
             raise ValueError(f"--noise {settings.noise}: wanted the part of disturbed episodes, 0 to 1")
+        if settings.behaviour not in BEHAVIOURS:
+            raise ValueError(f"--behaviour {settings.behaviour}: wanted one of {', '.join(BEHAVIOURS)}")
+        if settings.plays and settings.noise:
+            raise ValueError(
+                f"--behaviour play --noise {settings.noise}: nothing is aimed at, so nothing can be disturbed"
+            )
         settings._one_width()
         return settings
+
+    @property
+    def plays(self) -> bool:
+        """Hands that wander, in place of an expert that solves the task."""
+        return self.behaviour == "play"
 
     @property
     def state_names(self) -> list[str]:

@@ -42,6 +42,11 @@ class Collected:
                 "and actions the simulator can replay"
             )
         held = json.loads(path.read_text(encoding="utf-8"))
+        if held["settings"].get("behaviour", "expert") != "expert":
+            raise ValueError(
+                f"{dataset}: collected with --behaviour play, whose episodes begin somewhere on an expert's "
+                "way: they cannot be replayed. Collect it with --behaviour expert"
+            )
         if held["settings"]["noise"]:
             raise ValueError(
                 f"{dataset}: collected with --noise {held['settings']['noise']}; what was recorded is not "

@@ -56,10 +56,13 @@ class Hand:
 
     def command(self, aim: Aim) -> Array:
         """Controller action along the axes of the robot's base: 3 steps, 3 turns, gripper; -1 to 1.  # 7"""
-        to_base = np.array(self._sim.data.site_xmat[self._base]).reshape(3, 3).T
-        step = to_base @ (aim.position - self.position) / MOVE_LIMIT
-        turn = to_base @ rotation_vector(aim.rotation @ self.rotation.T) / TURN_LIMIT
+        step = self.in_base(aim.position - self.position) / MOVE_LIMIT
+        turn = self.in_base(rotation_vector(aim.rotation @ self.rotation.T)) / TURN_LIMIT
         return np.array([*_capped(GAIN * step, aim.speed), *_capped(GAIN * turn, TURN_CAP), aim.gripper])
+
+    def in_base(self, vector: Array) -> Array:
+        """The same direction along the axes of the robot's base, which the controller follows.  # 3 -> 3"""
+        return np.array(self._sim.data.site_xmat[self._base]).reshape(3, 3).T @ vector
 
 
 def rotation_vector(rotation: Array) -> Array:
