@@ -97,7 +97,12 @@ def prediction(dataset: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     folder = arguments.out / "4d"
     if not folder.is_dir():
         command = ["evaluate-4d", f"--policy={arguments.policy}", f"--dataset={dataset}", f"--out={folder}"]
-        command += [f"--windows={arguments.windows}", "--codec-rows", f"--device={arguments.device}"]
+        command += [
+            f"--windows={arguments.windows}",
+            "--codec-rows",
+            "--keep-still",
+            f"--device={arguments.device}",
+        ]
         run(*command, *([f"--video-steps={arguments.video_steps}"] if arguments.video_steps else []))
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 

@@ -16,7 +16,7 @@ from toys import SMALL, THREE_CAMERAS, Toy, dataset_root, make_toy, small_config
 from lerobot_xwam.cli.main import main
 from lerobot_xwam.envs.tabletop.dataset import write_dataset
 from lerobot_xwam.world.calibration import write_calibration
-from lerobot_xwam.world.contest import GIVEN, JOINT, STILL, STILL_CODEC
+from lerobot_xwam.world.contest import GIVEN, JOINT, KEPT, STILL, STILL_CODEC
 from lerobot_xwam.world.effectors import effectors_of_layout
 from lerobot_xwam.world.opening import Episodes
 from lerobot_xwam.world.scores import CEILING
@@ -94,10 +94,10 @@ def test_over_held_out_episodes(
 
 def test_what_the_codec_alone_makes_of_it(policy: Path, held_out: Path, tmp_path: Path) -> None:
     """The truth through the codec bounds what can be imagined; the last frame through it shows its cost."""
-    more = ["--episodes=0", "--windows=2", "--codec-rows", "--condition=given"]
+    more = ["--episodes=0", "--windows=2", "--codec-rows", "--keep-still", "--condition=given"]
     assert evaluate(policy, held_out, tmp_path / "out", *more) == 0
     held = json.loads((tmp_path / "out/metrics.json").read_text())
-    assert list(held["rows"]) == [STILL, STILL_CODEC, CEILING, GIVEN]
+    assert list(held["rows"]) == [STILL, STILL_CODEC, CEILING, GIVEN, KEPT.format(GIVEN)]
     assert {row["windows"] for row in held["rows"].values()} == {2}
     starts = {window["start"] for window in held["windows"]}
     assert min(starts) == 0 and len(starts) == 2 and held["facts"]["windows"] == 2

@@ -124,6 +124,21 @@ def test_a_dataset_s_frame_with_three_kinds_of_actions(
     assert "| own actions |" in capsys.readouterr().out
 
 
+def test_what_stands_still_can_be_as_seen(
+    checkpoints: dict[World, Path], measured: Path, tmp_path: Path
+) -> None:
+    """At the moment of acting nothing has moved yet: static cameras show what they saw."""
+    out = tmp_path / "out"
+    assert imagine(checkpoints[THREE_CAMERAS], measured, out, "--frame=3", "--keep-still") == 0
+    held, facts = arrays(out), told(out)["facts"]
+    assert isinstance(facts, dict) and facts["what stands still"] == "as seen"
+    wrist = [i for i, view in enumerate(VIEWS) if "on arm" in facts["cameras"][view]]
+    assert len(wrist) == 1
+    for view in range(len(VIEWS)):
+        same = (held["rgb"][0, view, 0] == held["truth_rgb"][view, 0]).all()
+        assert same == (view not in wrist)
+
+
 def test_pictures_without_calibration(
     checkpoints: dict[World, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

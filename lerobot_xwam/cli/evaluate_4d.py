@@ -202,7 +202,7 @@ def _contest(arguments: argparse.Namespace, model: Any) -> Contest:
         external = External(Path(arguments.depth_estimator).name, estimator, kind)
     seeds = range(arguments.seed, arguments.seed + arguments.samples)
     conditions = tuple(dict.fromkeys(arguments.condition))
-    return Contest(model, conditions, seeds, external, arguments.codec_rows)
+    return Contest(model, conditions, seeds, external, arguments.codec_rows, arguments.keep_still)
 
 
 def _scene(

@@ -133,6 +133,7 @@ def _imagined(arguments: argparse.Namespace, opened: Opened, facts: dict[str, An
     from tqdm import tqdm
 
     from lerobot_xwam.world.doing import chosen_actions, compared, imagine_all
+    from lerobot_xwam.world.keep_still import keep_still
     from lerobot_xwam.world.moments import NOWHERE
     from lerobot_xwam.world.showing.exhibition import TRUTH, Exhibition
 
@@ -150,6 +151,14 @@ def _imagined(arguments: argparse.Namespace, opened: Opened, facts: dict[str, An
         (NOWHERE, {}) if followed is None else (followed.rig, dict(followed.refused))
     )
     scene = scene_of(arguments, moment.model, rig, effectors)
+    if arguments.keep_still:
+        rgb, known = (
+            moment.model.seen(moment.observation),
+            None if followed is None else followed.truth.metres,
+        )
+        metres = None if known is None else known[:, 0]
+        futures = [keep_still(each, rgb, metres, scene.static) for each in futures]
+        facts["what stands still"] = "as seen"
     cameras = camera_facts(moment.model.cameras, rig, refused)
     facts |= {"task": moment.task, "actions": list(chosen), "seeds": list(seeds), **cameras}
     facts |= {"seconds per frame": round(moment.model.seconds, 6), "far": scene.filters.far}

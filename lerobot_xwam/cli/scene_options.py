@@ -26,6 +26,12 @@ def add_scene_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--state-names", nargs="+", help="of the states' numbers (default: the dataset's)")
     parser.add_argument("--far", type=float, default=5.0, help="metres; farther is not compared (default 5)")
+    parser.add_argument(
+        "--keep-still",
+        action="store_true",
+        help="where a static camera's imagined pictures do not change, show what was seen, without the "
+        "video codec's blur",
+    )
     parser.add_argument("--voxel", type=float, default=0.0, help="metres; thin clouds (default 0: no)")
 
 

@@ -10,6 +10,7 @@ from lerobot_xwam.estimating.estimator import Estimator, Kind
 
 from .estimator import estimate_depth
 from .footage import Footage
+from .keep_still import keep_still
 from .scores import CEILING, Scene, Window, score
 from .world_model import Tick, WorldModel
 
@@ -17,6 +18,7 @@ JOINT = "X-WAM, own actions"
 GIVEN = "X-WAM, given the actions"
 STILL = "repeat the last frame"
 STILL_CODEC = "repeat the last frame, through the codec"
+KEPT = "{}, what stands still as seen"
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,17 @@ class Contest:
     seeds: Sequence[int] = (0,)
     external: External | None = None
     codec_rows: bool = False  # also what the video codec alone makes of the truth, and of the last frame
+    keep_still: bool = False  # also imaginations in which static cameras keep what does not move
 
     @property
     def calls(self) -> int:
         """Network calls per window."""
         return len(self.conditions) * len(self.seeds) * self.model.calls
 
-    def footages(self, clip: Clip, truth: Footage, tick: Tick) -> Iterator[tuple[str, Footage]]:
-        """Every row's footage of one window."""
+    def footages(
+        self, clip: Clip, truth: Footage, static: Sequence[str], tick: Tick
+    ) -> Iterator[tuple[str, Footage]]:
+        """Every row's footage of one window. `static`: cameras that stand still."""
         yield STILL, truth.standing_still(STILL)
         if self.codec_rows:
             kept = self.model.through_codec(clip, CEILING)
@@ -56,6 +61,9 @@ class Contest:
                 futures = self.model.imagine_given(clip.observation, truth.actions, self.seeds, tick=tick)
             for future in futures:
                 yield row, future
+                if self.keep_still:
+                    metres = None if truth.metres is None else truth.metres[:, 0]
+                    yield KEPT.format(row), keep_still(future, truth.rgb[:, 0], metres, static)
                 if self.external is not None:
                     by, name = self.external, f"{row}, depth by {self.external.name}"
                     yield name, estimate_depth(future, truth, by.estimator, by.kind, name)
@@ -63,5 +71,5 @@ class Contest:
     def hold(self, clip: Clip, scene: Scene, episode: int, start: int, tick: Tick) -> Iterator[Window]:
         """The scores of one window."""
         truth = self.model.recorded(clip)
-        for row, footage in self.footages(clip, truth, tick):
+        for row, footage in self.footages(clip, truth, scene.static, tick):
             yield Window(row, episode, start, score(footage, truth, scene))

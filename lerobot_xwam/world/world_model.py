@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lerobot_xwam.codecs.depth import DepthCodec
@@ -120,6 +121,10 @@ class WorldModel:
             self.seconds,
             name,
         )
+
+    def seen(self, observation: Observation) -> NDArray[np.uint8]:
+        """The pictures of the moment of acting, as in footage. -> V H W 3"""
+        return rgb_pixels(center_crop(observation.video[:, :, :1], self.policy.config.crop_ratio)[0])[:, 0]
 
     def recorded(self, clip: Clip, name: str = "truth") -> Footage:
         """What really happened, through the same resize and crop. The clip is a batch of one."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lerobot_xwam.world.contest import GIVEN, JOINT, STILL, STILL_CODEC
+from lerobot_xwam.world.contest import GIVEN, JOINT, KEPT, STILL, STILL_CODEC
 from lerobot_xwam.world.report import HEADINGS
 from lerobot_xwam.world.scores import CEILING, HIGHER_IS_BETTER
 
@@ -17,6 +17,8 @@ LOOKS: dict[str, dict[str, Any]] = {
     STILL_CODEC: {"color": "#8d96a3", "linestyle": ":"},
     JOINT: {"color": "#3f72dc", "linestyle": "-"},
     GIVEN: {"color": "#e0701a", "linestyle": "-"},
+    KEPT.format(JOINT): {"color": "#3f72dc", "linestyle": "--"},
+    KEPT.format(GIVEN): {"color": "#e0701a", "linestyle": "--"},
     CEILING: {"color": "#2e9d5b", "linestyle": ":"},
 }
 KINDS = {"recorded": "#555555", "x": "#d1495b", "y": "#2e9d5b", "z": "#3f72dc"}
@@ -32,7 +34,7 @@ def draw(path: Path, metrics: Json, pairs: list[Json], strips: list[Path]) -> No
     for axes, metric in zip(upper.subplots(1, len(METRICS)), METRICS, strict=True):
         _horizon(axes, metrics, metric)
     handles, labels = upper.axes[0].get_legend_handles_labels()
-    upper.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
+    upper.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     left, middle, right = lower.subplots(1, 3, width_ratios=[1, 1, 1.45])
     _motions(left, pairs)
     _likeness(middle, pairs)

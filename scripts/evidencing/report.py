@@ -11,14 +11,15 @@ import numpy as np
 from robosuite_table import wilson
 
 from lerobot_xwam.files import appearing
-from lerobot_xwam.world.contest import GIVEN, JOINT, STILL, STILL_CODEC
+from lerobot_xwam.world.contest import GIVEN, JOINT, KEPT, STILL, STILL_CODEC
 from lerobot_xwam.world.report import DIGITS, HEADINGS
 from lerobot_xwam.world.scores import CEILING, HIGHER_IS_BETTER
 
 from .answers import counts
 from .picture import draw
 
-ROWS = [STILL, STILL_CODEC, JOINT, GIVEN, CEILING]
+OURS = [form.format(row) for row in (JOINT, GIVEN) for form in ("{}", KEPT)]
+ROWS = [STILL, STILL_CODEC, *OURS, CEILING]
 JUDGED = ("psnr", "ssim", "abs_rel", "delta_1", "chamfer")
 Json = dict[str, Any]
 
@@ -156,7 +157,7 @@ def table(corner: str, rows: dict[str, list[str]], columns: list[str] | None = N
 
 def _verdict(told: Json) -> list[str]:
     lines = []
-    for row in (JOINT, GIVEN):
+    for row in OURS:
         if row not in told["rows"]:
             continue
         won = [HEADINGS[m] for m, wins in told["beats repeating the last frame"][row].items() if wins]
