@@ -5,12 +5,9 @@ properties.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-import draccus
-from draccus.utils import DecodingError
 from lerobot.configs import NormalizationMode, PreTrainedConfig
 from lerobot.optim import AdamWConfig, DiffuserSchedulerConfig
 
@@ -18,6 +15,7 @@ from . import features
 from .codecs.depth import DEPTH_CODEC_VERSION
 from .combinations import refuse_bad_combinations
 from .data.views import Augmentation
+from .format_version import FORMAT_VERSION, FormatVersion
 from .model.fusion import DepthMode
 from .model.losses import LossWeights
 from .model.noise import NoiseLaw, TimeLaw
@@ -31,31 +29,7 @@ from .training.optimizers import AdamW8bitConfig
 
 FROM_PRESET = 0  # no size is zero, so zero can mean "as the preset has it"
 
-
 logger = logging.getLogger(__name__)
-
-
-class FormatVersion(int):
-    """Of a saved configuration: read before our other fields, so that a newer file is called newer."""
-
-    def problem(self) -> str | None:
-        if self <= FORMAT_VERSION:
-            return None
-        return (
-            f"format_version {self}: this checkpoint was written by a newer lerobot_policy_xwam "
-            f"(this one reads up to {FORMAT_VERSION}): pip install --upgrade lerobot_policy_xwam"
-        )
-
-
-FORMAT_VERSION = FormatVersion(1)
-
-
-@draccus.decode.register(FormatVersion)
-def _read_format_version(raw: Any, path: Sequence[str] = ()) -> FormatVersion:
-    version = FormatVersion(raw)
-    if problem := version.problem():
-        raise DecodingError(path, problem)
-    return version
 
 
 @PreTrainedConfig.register_subclass("xwam")

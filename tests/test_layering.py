@@ -63,7 +63,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pictures": {"files"},
     "weights": {"model", "codecs", "configuration_xwam", "presets", "files", "data"},
     "configuration_xwam": {"benchmarks", "model", "codecs", "data", "presets", "features", "training"}
-    | {"robot_settings", "speed_settings", "combinations"},
+    | {"robot_settings", "speed_settings", "combinations", "format_version"},
+    "format_version": set(),
     "robot_settings": set(),
     "speed_settings": set(),
     "combinations": {"configuration_xwam", "benchmarks", "codecs", "model"},
