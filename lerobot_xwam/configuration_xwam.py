@@ -14,6 +14,7 @@ from lerobot.optim import AdamWConfig, DiffuserSchedulerConfig
 from . import features
 from .codecs.depth import DEPTH_CODEC_VERSION
 from .combinations import refuse_bad_combinations
+from .data.missing import refuse_missing
 from .data.views import Augmentation
 from .format_version import FORMAT_VERSION, FormatVersion
 from .model.fusion import DepthMode
@@ -253,6 +254,7 @@ class XWAMConfig(PreTrainedConfig, RobotSettings, SpeedSettings):
         return "ema.safetensors" if self.use_ema and not self.use_peft else "model.safetensors"
 
     def get_optimizer_preset(self) -> AdamWConfig | AdamW8bitConfig:
+        refuse_missing(self.base_weights)  # the first that lerobot-train asks a policy, before the dataset
         kind = AdamW8bitConfig if self.optimizer_8bit else AdamWConfig
         return kind(
             lr=self.optimizer_lr,

@@ -42,6 +42,9 @@ def main(argv: list[str] | None = None) -> int:
             table = as_markdown(plan, benchmark, jobs, failed)
             with appearing(plan.out / "table.md") as file:
                 file.write_text(table, encoding="utf-8")
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
     except (ValueError, OSError) as error:
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         return 1
@@ -51,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("benchmark", choices=list(BENCHMARKS))
     parser.add_argument("--policy", required=True, help="a checkpoint: folder or Hub id")
@@ -76,7 +79,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     words = sys.argv[1:] if argv is None else argv
     end = words.index("--") if "--" in words else len(words)  # argparse loses what follows lists of words
     parser.set_defaults(extra=words[end + 1 :])
-    return parser.parse_args(words[:end])
+    arguments = parser.parse_args(words[:end])
+    for name in ("episodes", "batch", "per_gpu"):
+        if (given := getattr(arguments, name)) < 1:
+            parser.error(f"--{name.replace('_', '-')} {given}: 1 or more")
+    return arguments
 
 
 def refuse_other_settings(plan: Plan, benchmark: str) -> None:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Success rates of a checkpoint on RoboCasa, 24 tasks: over the GPUs, resumable, with films and a table beside the
-# paper's numbers.
+# Success rates of a checkpoint on RoboCasa, 24 tasks: over the GPUs, resumable, with films and
+# a table beside the paper's numbers.
 #
 #   scripts/eval_robocasa.sh --policy CHECKPOINT --gpus 0 1 2 3 --out outputs/robocasa-eval
 #   scripts/eval_robocasa.sh --help        the settings
@@ -9,11 +9,7 @@
 #   https://github.com/robocasa/robocasa
 # XWAM_VENV=/path is an environment elsewhere that has it.
 set -euo pipefail
-benchmarks_path="${PYTHONPATH:-}"
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-ensure_venv
-ensure_graphics
-if [ -n "$benchmarks_path" ]; then export PYTHONPATH="$benchmarks_path"; fi
-exec "$VENV/bin/python" "$ROOT/scripts/benchmark_table.py" robocasa "$@"
+evaluate_benchmark robocasa "$@"

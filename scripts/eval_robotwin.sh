@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Success rates of a checkpoint on RoboTwin 2.0, 50 tasks, clean and randomized: over the GPUs, resumable, with films and a table beside the
-# paper's numbers.
+# Success rates of a checkpoint on RoboTwin 2.0, 50 tasks, clean and randomized: over the GPUs, resumable, with films and
+# a table beside the paper's numbers.
 #
 #   scripts/eval_robotwin.sh --policy CHECKPOINT --gpus 0 1 2 3 --out outputs/robotwin-eval
 #   scripts/eval_robotwin.sh --help        the settings
@@ -9,11 +9,7 @@
 # (kept here, unlike in the other scripts).   https://robotwin-platform.github.io
 # XWAM_VENV=/path is an environment elsewhere that has it.
 set -euo pipefail
-benchmarks_path="${PYTHONPATH:-}"
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-ensure_venv
-ensure_graphics
-if [ -n "$benchmarks_path" ]; then export PYTHONPATH="$benchmarks_path"; fi
-exec "$VENV/bin/python" "$ROOT/scripts/benchmark_table.py" robotwin "$@"
+evaluate_benchmark robotwin "$@"

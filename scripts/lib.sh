@@ -1,7 +1,8 @@
 # shellcheck shell=bash
-# Sourced by test.sh and quickstart.sh: finds a Python and makes the environment, once.
+# Sourced by the other scripts: finds a Python and makes the environment, once.
 #
-#   ensure_venv     makes or updates $VENV (default .venv, or $XWAM_VENV); returns at once when nothing changed
+#   ensure_venv         makes or updates $VENV (default .venv, or $XWAM_VENV); returns at once when nothing changed
+#   evaluate_benchmark  what eval_robocasa.sh and eval_robotwin.sh are
 #
 # Works with bash 3.2 (macOS) and without uv, root rights or an activated environment.
 
@@ -13,6 +14,7 @@ STAMP="$VENV/.xwam-installed"  # fingerprint of what is installed; written last,
 OURS="$VENV/.xwam-made-here"   # only an environment with this file is ever deleted
 
 # A sourced ROS or another project's settings would otherwise leak packages and pytest plugins into ours.
+USERS_PYTHONPATH="${PYTHONPATH:-}"
 unset PYTHONPATH PYTHONHOME
 export PYTHONNOUSERSITE=1 PIP_USER=0 PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
@@ -282,4 +284,25 @@ ensure_venv() {
   clear_up
   trap - EXIT
   say "ready after $((SECONDS - start)) s"
+}
+
+# ---------------------------------------------------------------- evaluation on others' benchmarks
+
+# Their simulators are on no package index: the user's PYTHONPATH is kept, for that is where they may be.
+evaluate_benchmark() { # name, then the options
+  local benchmark="$1" word
+  shift
+  for word in "$@"; do
+    case "$word" in
+      --) break ;;
+      -h | --help)
+        sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+        if ! is_current; then exit 0; fi # its --help is no reason to install gigabytes
+        ;;
+    esac
+  done
+  ensure_venv
+  ensure_graphics
+  if [ -n "$USERS_PYTHONPATH" ]; then export PYTHONPATH="$USERS_PYTHONPATH"; fi
+  exec "$VENV/bin/python" "$ROOT/scripts/benchmark_table.py" "$benchmark" "$@"
 }

@@ -3,7 +3,9 @@
     python scripts/robosuite_table.py --policy ours=hub_cards/xwam-small-robosuite \\
         --policy act=outputs/act/checkpoints/last/pretrained_model --episodes 50 --out outputs/table
 
-Each policy is one run of lerobot-eval; a finished one is not run again. Writes table.md and table.json.
+Each policy is one run of lerobot-eval. A finished one is not run again, if it was of the same weights and
+settings, which are kept in NAME.settings.json; results of others are refused. Options of lerobot-eval come
+after --. Writes table.md and table.json.
 """
 
 from __future__ import annotations
@@ -11,56 +13,80 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from lerobot_xwam.data.latent_store.fingerprint import file_mark
+from lerobot_xwam.data.latent_store.manifest import differences, listed
 from lerobot_xwam.evaluation_results import EvaluationResults
-from lerobot_xwam.files import appearing
+from lerobot_xwam.files import appearing, held
 
 BIN = Path(sys.executable).parent
 UNSEEN = 1_000_000  # seeds of training start at 0
 Z = 1.959964  # two-sided 95 %
+RESULTS = "eval_info.json"
 
 
-def main() -> int:
-    arguments = parse_arguments()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for each in arguments.policy:
-        name, _, path = each.partition("=")
-        if not path:
-            raise SystemExit(f"--policy {each}: wanted NAME=FOLDER")
-        rows.append({"policy": name, "path": path, "tasks": evaluate(name, path, arguments)})
-    table = as_markdown(rows)
-    for name, text in (("table.json", json.dumps(rows, indent=1)), ("table.md", table)):
-        with appearing(arguments.out / name) as file:
-            file.write_text(text, encoding="utf-8")
+def main(argv: list[str] | None = None) -> int:
+    arguments = parse_arguments(argv)
+    try:
+        with held(arguments.out):
+            rows = [
+                {"policy": name, "path": path, "tasks": evaluate(name, path, arguments)}
+                for name, path in arguments.policy
+            ]
+            table = as_markdown(rows)
+            for name, text in (("table.json", json.dumps(rows, indent=1)), ("table.md", table)):
+                with appearing(arguments.out / name) as file:
+                    file.write_text(text, encoding="utf-8")
+    except (ValueError, OSError, subprocess.CalledProcessError) as problem:
+        print(f"robosuite_table.py: {problem}", file=sys.stderr)
+        return 1
     print(table)
     return 0
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--policy", action="append", required=True, metavar="NAME=FOLDER", help="repeatable")
+    parser.add_argument(
+        "--policy", action="append", type=named, required=True, metavar="NAME=FOLDER", help="repeatable"
+    )
     parser.add_argument("--task", default="lift,stack,two_arm_lift", help="default: %(default)s")
     parser.add_argument("--episodes", type=int, default=50, help="of each task (default 50)")
     parser.add_argument("--seed", type=int, default=UNSEEN, help="of the first episode (default %(default)s)")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("extra", nargs="*", help="further arguments of lerobot-eval, after --")
-    return parser.parse_args()
+    words = sys.argv[1:] if argv is None else argv
+    end = words.index("--") if "--" in words else len(words)
+    parser.set_defaults(extra=words[end + 1 :])
+    arguments = parser.parse_args(words[:end])
+    if arguments.episodes < 1:
+        parser.error(f"--episodes {arguments.episodes}: 1 or more")
+    names = [name for name, _ in arguments.policy]
+    if len(set(names)) < len(names):
+        parser.error(f"--policy: {', '.join(names)}: each needs a name of its own")
+    return arguments
+
+
+def named(text: str) -> tuple[str, str]:
+    name, _, path = text.partition("=")
+    if not name or not path or "/" in name or name.startswith("."):
+        raise argparse.ArgumentTypeError(f"{text}: wanted NAME=FOLDER")
+    return name, path
 
 
 def evaluate(name: str, path: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """One run of lerobot-eval, or what an earlier one found."""
+    """One run of lerobot-eval, or what an earlier one of the same settings found."""
     folder = arguments.out / name
-    if not (folder / "eval_info.json").is_file():
+    if not keep(settings_of(path, arguments), folder):
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped
         command = evaluation(path, arguments.task, arguments.episodes, arguments.seed, folder)
         subprocess.run([*command, *arguments.extra], check=True)
-    found = EvaluationResults.read(folder / "eval_info.json")
+    found = EvaluationResults.read(folder / RESULTS)
     return [
         {
             "task": each.group,
@@ -70,6 +96,37 @@ def evaluate(name: str, path: str, arguments: argparse.Namespace) -> list[dict[s
         }
         for each in found.tasks
     ]
+
+
+def settings_of(path: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the numbers depend on. Weights are known by what they are, not by where they lie."""
+    folder = Path(path)
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    return {
+        "policy": {file.name: file_mark(file) for file in files} or path,
+        "task": arguments.task,
+        "episodes": arguments.episodes,
+        "seed": arguments.seed,
+        "options": arguments.extra,
+    }
+
+
+def keep(settings: dict[str, Any], folder: Path) -> bool:
+    """Write them beside the results; whether the results are there already. Refuses those of others."""
+    file, finished = folder.with_name(f"{folder.name}.settings.json"), (folder / RESULTS).is_file()
+    if finished and not file.is_file():
+        raise ValueError(f"{folder} holds results of unknown settings: choose another --out, or remove it")
+    if finished:
+        before = json.loads(file.read_text(encoding="utf-8"))
+        if changes := list(differences(before, json.loads(json.dumps(settings)))):
+            raise ValueError(
+                f"{folder} holds results of other settings:{listed(changes)}\n"
+                "One table compares like with like: choose another --out, or another name"
+            )
+        return True
+    with appearing(file) as new:
+        new.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    return False
 
 
 def evaluation(path: str | Path, tasks: str, episodes: int, seed: int, folder: Path) -> list[str]:

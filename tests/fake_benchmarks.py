@@ -1,5 +1,7 @@
 """Fakes of RoboCasa's and RoboTwin's interfaces, as LeRobot's environments call them. Nothing is simulated.
 
+recorded_robotwin.py has one that shows a recording; panda_omron.py drives robosuite in RoboCasa's place.
+
 Keys, shapes and conventions are those that LeRobot 0.6.1's wrappers read and write.
 """
 

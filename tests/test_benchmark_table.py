@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -13,15 +14,17 @@ from benchmarking.benchmarks import BENCHMARKS, IN_ROBOCASA365, Job
 
 from lerobot_xwam.benchmarks import robocasa, robotwin
 
-# Stands for lerobot-eval: notes how it was called, fails where told to, wins every other episode.
-FAKE = """#!{python}
-import json, os, pathlib, sys
+# Stands for lerobot-eval: notes how it was called, fails or hangs where told to, wins every other episode.
+FAKE = """#!{python} -S
+import json, os, pathlib, sys, time
 options = dict(word.lstrip("-").split("=", 1) for word in sys.argv[1:])
 task, episodes = options["env.task"], int(options["eval.n_episodes"])
 with open(os.environ["FAKE_CALLS"], "a") as file:
     file.write(json.dumps([task, options, os.environ.get("CUDA_VISIBLE_DEVICES")]) + "\\n")
 if task in os.environ.get("FAKE_FAILS", "").split(","):
     sys.exit(3)
+while task in os.environ.get("FAKE_HANGS", "").split(","):
+    time.sleep(0.05)
 won = [i % 2 == 0 for i in range(episodes)]
 folder = pathlib.Path(options["output_dir"])
 (folder / "videos").mkdir(parents=True)
@@ -33,6 +36,15 @@ rate = 100 * sum(won) / episodes
 """
 
 
+def fake_packages(folder: Path) -> Path:
+    """Empty ones, named like the two simulators'."""
+    for name, files in (("robocasa", []), ("envs", [f"{task}.py" for task in published.ROBOTWIN])):
+        (folder / name).mkdir(parents=True)
+        for file in ("__init__.py", *files):
+            (folder / name / file).touch()
+    return folder
+
+
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     fake = tmp_path / "bin" / "lerobot-eval"
@@ -40,6 +52,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     fake.write_text(FAKE.format(python=sys.executable))
     fake.chmod(0o755)
     monkeypatch.setattr(running, "BIN", fake.parent)
+    monkeypatch.syspath_prepend(fake_packages(tmp_path / "simulators"))
     monkeypatch.setenv("FAKE_CALLS", str(tmp_path / "calls"))
     return tmp_path / "calls"
 
@@ -91,6 +104,60 @@ def test_half_a_task_is_no_task(calls: Path, tmp_path: Path) -> None:
     assert options["env.episode_length"] == str(robocasa.MAX_STEPS["CloseDrawer"])
     assert not left.exists() and "| CloseDrawer | 50.0 % (9 to 91) | n/a |" in (out / "table.md").read_text()
     assert "79.2 %" in (out / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "message"),
+    [
+        (
+            "robocasa",
+            "nothing",
+            r"RoboCasa is not installed: no Python package 'robocasa'.*github\.com/robocasa",
+        ),
+        ("robotwin", "nothing", r"RoboTwin 2\.0 is not installed: .*'envs'.*PYTHONPATH.*robotwin-platform"),
+        ("robotwin", "another", r"'envs' in .* is not that of RoboTwin 2\.0: it has no adjust_bottle\.py"),
+    ],
+)
+def test_without_the_simulator_nothing_is_started(
+    name: str, there: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "lerobot-eval").touch()
+    monkeypatch.setattr(running, "BIN", tmp_path / "bin")
+    if there == "another":
+        (tmp_path / "path" / "envs").mkdir(parents=True)
+        (tmp_path / "path" / "envs" / "__init__.py").touch()
+        monkeypatch.syspath_prepend(tmp_path / "path")
+    command = [name, "--policy", "me/policy", "--out", str(tmp_path / "out")]
+    assert benchmark_table.main(command) == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "out" / "logs").exists()
+
+
+def test_unknown_tasks_tell_the_known_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["robotwin", "--policy", "a", "--out", str(tmp_path / "out"), "--tasks", "lift_everything"]
+    assert benchmark_table.main(command) == 1
+    error = capsys.readouterr().err
+    assert "lift_everything" in error and "lift_pot" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: --policy, --out"),
+        (["--policy", "a", "--out", "b", "--episodes", "many"], "invalid int value: 'many'"),
+        (["--policy", "a", "--out", "b", "--gpu", "0"], "unrecognized arguments: --gpu 0"),
+        (["--policy", "a", "--out", "b", "--episodes", "0"], "--episodes 0"),
+        (["--policy", "a", "--out", "b", "--per-gpu", "0"], "--per-gpu 0"),
+    ],
+)
+def test_wrong_arguments_tell_the_usage(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        benchmark_table.main(["robocasa", *arguments])
+    told = capsys.readouterr().err
+    assert stopped.value.code == 2 and told.startswith("usage:") and re.search(message, told), told
 
 
 def test_the_papers_tasks_are_lerobots() -> None:

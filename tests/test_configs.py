@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from commands import train_here
 from lerobot.configs import parser
 from lerobot.configs.train import TrainPipelineConfig
 from lerobot.rollout.configs import RolloutConfig
 from toys import small_config
 
 import lerobot_xwam
+from lerobot_xwam.cli.main import main
+from lerobot_xwam.converting.mapping_files import ready
 from lerobot_xwam.mixing.recipe import Recipe
 
 PAPERS = ("pretrain", "robocasa", "robotwin")
@@ -57,12 +61,51 @@ def test_the_papers_batches() -> None:
 def test_the_recipe_of_the_papers_mixture(tmp_path: Path) -> None:
     """Seven sources; what has to be filled in is said when it was not."""
     recipe = Recipe.read(CONFIGS[0].parent / "mixtures" / "pretrain.json")
-    assert len(recipe.sources) == 7 and recipe.sources[0].name == "droid"
-    assert [source.dataset for source in recipe.sources[1:]] == [f"YOUR_SOURCE_{i}" for i in range(2, 8)]
+    assert len(recipe.sources) == 7 and "droid" in [source.name for source in recipe.sources]
+    datasets = [source.dataset for source in recipe.sources]
+    assert datasets == [*(f"data/{name}" for name in ready()), "YOUR_SOURCE_6", "YOUR_SOURCE_7"]
     unknown = tmp_path / "recipe.json"
     unknown.write_text('{"sources": [{"name": "a", "dataset": "b", "wieght": 1}]}')
     with pytest.raises(ValueError, match="wieght"):
         Recipe.read(unknown)
+
+
+def test_what_is_missing_is_said_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The recipe names every source that is not there; lerobot-train says what its configuration lacks."""
+    folder = CONFIGS[0].parent
+    monkeypatch.chdir(tmp_path)
+    command = ["mix", "--recipe", str(folder / "mixtures" / "pretrain.json"), "--out", str(tmp_path / "mix")]
+    assert main(command) == 1
+    error = capsys.readouterr().err
+    assert (
+        "7 of 7 sources are not there" in error and f"droid: {tmp_path / 'data/droid'}: no dataset" in error
+    )
+    assert all(f"source-{i}: 'YOUR_SOURCE_{i}' is a placeholder" in error for i in (6, 7))
+
+    with pytest.raises(ValueError, match=r"2 thing\(s\) missing") as told:
+        train_here(f"--config_path={folder / 'pretrain.json'}", "--policy.device=cpu")
+    assert f"{tmp_path / 'data/pretraining-mixture'} holds none" in str(told.value)
+    assert "base_weights is still 'YOUR_NAME/xwam-wan2.2-init'" in str(told.value)
+    assert "lerobot-xwam mix --recipe configs/mixtures/pretrain.json" in str(told.value)
+    for name in ("robocasa", "robotwin"):
+        with pytest.raises(ValueError, match=f"dataset.repo_id is still 'YOUR_NAME/{name}-rgbd'"):
+            train_here(f"--config_path={folder / f'{name}.json'}", "--policy.device=cpu")
+    filled = ["--policy.base_weights=me/base", f"--dataset.root={tmp_path / 'mine'}"]
+    with pytest.raises(
+        ValueError, match=r"1 thing\(s\) missing:\n  dataset 'local/pretraining-mixture'.*/mine"
+    ):
+        train_here(f"--config_path={folder / 'pretrain.json'}", "--policy.device=cpu", *filled)
+
+
+def test_placeholders_are_named_in_the_readme() -> None:
+    """Whatever is to be filled in is told where the files are listed."""
+    folder = CONFIGS[0].parent
+    told = (folder / "README.md").read_text()
+    for file in [folder / "mixtures" / "pretrain.json", *(folder / f"{name}.json" for name in PAPERS)]:
+        for placeholder in set(re.findall(r"YOUR_[A-Z]+(?:_\d)?(?:/[\w.-]+)?", file.read_text())):
+            assert f"`{placeholder}`" in told, f"{file.name}: {placeholder}"
 
 
 def test_the_papers_deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from authors_dataset import Content, drawn, edit, episode, write_dataset, write_video
+from authors_dataset import drawn, episode, write_dataset
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from lerobot_xwam.cli.main import main
@@ -55,6 +47,7 @@ def test_what_comes_out(cups: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert run(cups, out, "--shard=2") == 0
     printed = capsys.readouterr().out
     assert "3 episodes, 123 frames in" in printed and "read back" in printed
+    assert "pictures 32x48 at 20 fps -> 32x48 at 20 fps: 123 -> 123 frames" in printed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
     dataset = opened(out)
     assert (dataset.num_episodes, dataset.num_frames, dataset.fps) == (3, 123, 20)
@@ -107,6 +100,8 @@ def test_fewer_frames_with_longer_actions_and_smaller_pictures(cups: Path, tmp_p
     assert run(cups, out, "--action-skip=2", "--size", "16", "24", "--limit=1") == 0
     dataset, source = opened(out), parse_episode(episode("dual", 0), "one")
     assert (dataset.num_frames, dataset.fps) == (20, 10)
+    counted = {"episodes": 1, "source_frames": 41, "frames": 20}
+    assert about(out)["resampling"] == {"32x48 at 20 fps -> 16x24 at 10 fps": counted}
     assert dataset[0]["observation.images.head_camera"].shape == (3, 16, 24)
     np.testing.assert_allclose(dataset[5]["action"], universal_actions(source, 2)[10], atol=1e-6)
 
@@ -139,43 +134,6 @@ def test_a_run_that_fails_goes_on_where_it_was(
     assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
 
 
-@pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_same_files(cups: Path, tmp_path: Path) -> None:
-    """Killed with its workers after each of several times: what comes out is byte for byte the same."""
-    command = [
-        "-m",
-        "lerobot_xwam.cli.main",
-        "convert-dataset",
-        "--source",
-        str(cups),
-        "--shard=1",
-        "--workers=2",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-    def started(out: Path) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, *command, "--out", str(out)],
-            start_new_session=True,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    whole = tmp_path / "whole"
-    assert started(whole).wait(timeout=150) == 0
-    out, shard_folder = tmp_path / "out", tmp_path / "out.partial" / "shards"
-    for count in (1, 2):
-        process = started(out)
-        while process.poll() is None and len(list(shard_folder.glob("[0-9]*"))) < count:
-            time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert not out.exists()
-    assert started(out).wait(timeout=150) == 0
-    assert files_of(out) == files_of(whole)
-
-
 def test_other_settings_do_not_go_on(cups: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     def stops(*_: Any) -> Any:
         raise KeyboardInterrupt
@@ -195,91 +153,9 @@ def test_a_disk_too_small_is_told_first(cups: Path, tmp_path: Path, monkeypatch,
     assert "GB are needed" in capsys.readouterr().err
 
 
-# --- Bad episodes ---
+# --- Episodes that cannot be used; tests/test_convert_bad_input.py has more ---
 
-Spoil = Callable[[Path], None]
 VICTIM = "episodes/0001.json"
-
-
-def content(change: Callable[[Content], Any]) -> Spoil:
-    return lambda root: edit(root, VICTIM, change)
-
-
-def cut_off(root: Path) -> None:
-    path = root / "rgb/head_camera/0000001.mp4"
-    path.write_bytes(path.read_bytes()[:2000])
-
-
-def nan_pose(said: Content) -> None:
-    said["proprios"]["left_ee_pos"][3][0] = float("nan")
-
-
-def mirror(said: Content) -> None:
-    said["actions"]["left_ee_rotm"] = [
-        [*m[:6], *(-x for x in m[6:])] for m in said["actions"]["left_ee_rotm"]
-    ]
-
-
-def stretched_quaternion(said: Content) -> None:
-    del said["proprios"]["left_ee_rotm"]
-    said["proprios"]["left_ee_quat"] = [[1.0, 1.0, 0.0, 0.0]] * said["num_frames"]
-
-
-BAD: dict[str, tuple[Spoil, str]] = {
-    "video cut off": (cut_off, "cannot be read as video|truncated"),
-    "video too short": (
-        lambda root: write_video(root / "rgb/head_camera/0000001.mp4", drawn(20, 1, False)),
-        "20 frames, 41 are needed",
-    ),
-    "depth too short": (
-        lambda root: write_video(root / "depth/left_camera/0000001.mp4", drawn(43, 1, True)),
-        "43 frames, 44 are needed",
-    ),
-    "no depth": (lambda root: (root / "depth/left_camera/0000001.mp4").unlink(), "no depth of left_camera"),
-    "no video": (lambda root: (root / "rgb/left_camera/0000001.mp4").unlink(), "is missing"),
-    "another rate": (
-        lambda root: write_video(root / "rgb/head_camera/0000001.mp4", drawn(43, 1, False), fps=30),
-        "30 fps, the episode says 20",
-    ),
-    "views of unequal length": (
-        content(lambda said: said["observations"]["head_camera"].update(end=30)),
-        "head_camera covers 30 frames",
-    ),
-    "NaN": (content(nan_pose), "NaN or infinite value at frame 3"),
-    "left-handed": (content(mirror), "left-handed"),
-    "not a unit quaternion": (content(stretched_quaternion), "not of length 1"),
-    "no instruction": (content(lambda said: said.update(instructions=["  "])), "has no instruction"),
-    "another camera": (
-        content(lambda said: said["observations"].pop("left_camera")),
-        r"left_camera.* is nothing, in the dataset's first episode",
-    ),
-    "no JSON": (lambda root: (root / VICTIM).write_text('{"num_frames": 41, '), "cannot be read as JSON"),
-}
-
-
-@pytest.mark.parametrize("bad", BAD)
-def test_bad_episodes_are_dropped_and_named(bad: str, cups: Path, tmp_path: Path, capsys) -> None:
-    spoil, why = BAD[bad]
-    source = tmp_path / "source"
-    shutil.copytree(cups, source)
-    spoil(source)
-    assert run(source, tmp_path / "out") == 0
-    told = about(tmp_path / "out")
-    assert list(told["dropped"]) == [VICTIM]
-    assert [one["name"] for one in told["episodes"]] == ["episodes/0000.json", "episodes/0002.json"]
-    assert f"dropped {VICTIM}" in (printed := capsys.readouterr().out)
-    assert re.search(why, told["dropped"][VICTIM]), told["dropped"][VICTIM]
-    assert told["dropped"][VICTIM] in printed
-    assert opened(tmp_path / "out").num_episodes == 2
-
-
-def test_bad_episodes_are_refused_if_asked(cups: Path, tmp_path: Path, capsys) -> None:
-    source = tmp_path / "source"
-    shutil.copytree(cups, source)
-    edit(source, VICTIM, nan_pose)
-    assert run(source, tmp_path / "out", "--on-bad=refuse") == 1
-    assert f"{VICTIM}: proprios.left_ee_pos: NaN" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_video_that_breaks_off_while_it_is_written(

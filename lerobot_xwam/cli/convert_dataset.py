@@ -166,6 +166,8 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{len(about['episodes'])} episodes, {frames} frames in {out} ({frames / seconds:.0f} frames/s)")
     for name, why in about["dropped"].items():
         print(f"dropped {name}: {why}")
+    for change, counts in about["resampling"].items():
+        print(f"pictures {change}: {counts['source_frames']} -> {counts['frames']} frames")
     for name, counts in about["filters"].items():
         print(f"filter {name}: " + ", ".join(f"{what.replace('_', ' ')} {n}" for what, n in counts.items()))
     if about["verified"]:

@@ -8,10 +8,9 @@ run that was stopped and started again writes the same files.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,12 +22,13 @@ from ..files import appearing, held
 from ..weights.output_folder import refuse_existing, require_space
 from .episode import SourceEpisode
 from .filters import FilteredError
-from .merging import merge
+from .merging import ABOUT, merge
 from .recording import Source
 from .settings import Settings
-from .shards import shard_folder, write_shard
+from .shards import clear_leftovers, shard_folder, write_shard
 from .sources import BadEpisodeError, listed, open_source, read_episode
 from .verifying import verify
+from .workers import pool
 
 SETTINGS = "settings.json"
 BYTES_PER_PIXEL = 1.5  # of a camera, colour and depth together, lossless depth being most of it
@@ -39,14 +39,17 @@ def convert(settings: Settings, out: Path, workers: int, verified: int = 3) -> d
     """Write the dataset `out`; returns its meta/converted.json and, as "verified", how it reads back."""
     if workers < 1 or verified < 0:
         raise ValueError(f"--workers {workers}, --verify {verified}: at least 1, and not negative")
-    refuse_existing(out)
     settings = replace(settings, source=str(Path(settings.source).expanduser().absolute()))
+    partial = out.parent / f"{out.name}.partial"
+    if (about := _all_but_cleared(out, partial, settings)) is not None:
+        return {**about, "verified": {}}
+    refuse_existing(out)
     source = open_source(settings)
     names = listed(source)
     first = _first_good(source, names)
     settings = replace(settings, fps=first.source_fps)
-    partial = out.parent / f"{out.name}.partial"
     with _opened(partial, settings):
+        clear_leftovers(partial)
         _require_room(source, names, first, partial)
         parts = [
             names[i : i + settings.episodes_per_shard]
@@ -75,18 +78,16 @@ def _write_shards(
                 write_shard(settings, part, features, folder)
                 bar.update(len(part))
             return
-        # Fresh processes: encoders' threads and LeRobot's imports do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+        with pool(min(workers, len(jobs))) as processes:
             running = {
-                pool.submit(write_shard, settings, part, features, folder): part for part, folder in jobs
+                processes.submit(write_shard, settings, part, features, folder): part for part, folder in jobs
             }
             try:
                 for done in as_completed(running):
                     done.result()
                     bar.update(len(running[done]))
             except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
+                processes.shutdown(wait=True, cancel_futures=True)
                 raise
 
 
@@ -112,6 +113,22 @@ def _require_room(source: Source, names: list[str], first: SourceEpisode, partia
     print(f"{len(names)} episodes, {frames} frames: up to {gigabytes:.2f} GB at work, half of it in the end")
     there = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
     require_space({partial: max(size - there, 0)})
+
+
+def _all_but_cleared(out: Path, partial: Path, settings: Settings) -> dict[str, Any] | None:
+    """What a run has finished that was killed when only the folder of its work was left to be removed."""
+    report, begun = out / "meta" / ABOUT, partial / SETTINGS
+    if not report.is_file() or not begun.is_file():
+        return None
+    about = json.loads(report.read_text(encoding="utf-8"))
+    if about["settings"] != json.loads(begun.read_text(encoding="utf-8")):
+        return None
+    fps = settings.fps or about["settings"]["fps"]
+    if about["settings"] != replace(settings, fps=fps).plain():
+        return None
+    with held(partial):
+        shutil.rmtree(partial)
+    return about
 
 
 @contextmanager

@@ -76,3 +76,19 @@ def summary(
         else:
             result[name] = {"episodes": taken[name], "unknown": unknown[name]}
     return result
+
+
+def resampling(
+    episodes: Iterable[dict[str, Any]], fps: float, size: tuple[int, int]
+) -> dict[str, dict[str, int]]:
+    """What the pictures and rates were, and what was made of them: episodes and frames."""
+    result: dict[str, dict[str, int]] = {}
+    for episode in episodes:
+        was = f"{' and '.join(episode['source_sizes'])} at {episode['source_fps']:.4g} fps"
+        counts = result.setdefault(
+            f"{was} -> {size[0]}x{size[1]} at {fps:g} fps", {"episodes": 0, "source_frames": 0, "frames": 0}
+        )
+        counts["episodes"] += 1
+        counts["source_frames"] += episode["source_frames"]
+        counts["frames"] += episode["frames"]
+    return result

@@ -14,7 +14,7 @@ import numpy as np
 from ..data.statistics import InterfaceStatistics
 from ..data.writing import quiet_encoders
 from ..space.poses import STATE
-from .filters import summary
+from .filters import resampling, summary
 from .settings import Settings
 from .shards import DATASET, REPORT
 
@@ -48,6 +48,7 @@ def merge(shards: Sequence[Path], settings: Settings, root: Path) -> dict[str, A
     about = {
         "settings": settings.plain(),
         "filters": summary(settings, episodes, filtered),
+        "resampling": resampling(episodes, info["fps"], _picture_size(info["features"])),
         "dropped": dropped,
         "episodes": episodes,
     }
@@ -74,6 +75,11 @@ def write_statistics(root: Path) -> InterfaceStatistics:
     # LeRobot's order is that of a set, another one in every process.
     write_stats({key: dict(sorted(stored[key].items())) for key in sorted(stored)}, root)
     return statistics
+
+
+def _picture_size(features: dict[str, Any]) -> tuple[int, int]:
+    height, width, _ = next(one["shape"] for one in features.values() if one["dtype"] == "video")
+    return height, width
 
 
 def _matrices(features: dict[str, Any]) -> list[str]:

@@ -23,7 +23,7 @@ from ..envs.robosuite.cameras import extrinsics, intrinsics
 from ..envs.robosuite.render import Renderer
 from ..envs.robosuite.simulation import import_robosuite
 from ..space.poses import pose_matrix, side_by_side
-from ..space.readings import BadEpisodeError
+from ..space.readings import BadEpisodeError, rotation_matrices
 from ..space.rotations import Array
 from .recording import Base, Pictures
 
@@ -100,6 +100,7 @@ class Replay:
                 f"{self.where}: states of {rows.shape[-1]} numbers, its model has 1 (time) + {model.nq} "
                 f"(positions) + {model.nv} (velocities)"
             )
+        _refuse_stretched(model, rows, self.where)
         data = mujoco.MjData(model)
         for row in rows:
             data.time, data.qpos[:], data.qvel[:] = row[0], row[1 : 1 + model.nq], row[1 + model.nq :]
@@ -209,6 +210,18 @@ def _finger(model: Any, site: str, where: str) -> tuple[int, float]:
             f"{[name for name in joints if name.startswith(prefix)]}"
         )
     return int(model.jnt_qposadr[number]), float(model.jnt_range[number][1])
+
+
+def _refuse_stretched(model: Any, rows: Array, where: str) -> None:
+    """Objects that lie about have quaternions among the positions, which MuJoCo would silently normalise."""
+    import mujoco
+
+    kinds = mujoco.mjtJoint
+    for number in range(model.njnt):
+        if (kind := model.jnt_type[number]) in (kinds.mjJNT_FREE, kinds.mjJNT_BALL):
+            begin = 1 + int(model.jnt_qposadr[number]) + (3 if kind == kinds.mjJNT_FREE else 0)
+            joint = mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_JOINT, number)
+            rotation_matrices(rows[:, begin : begin + 4], "quaternion_wxyz", f"{where}: states of {joint}")
 
 
 def _named(model: Any, kind: Any, count: int) -> Iterator[tuple[str, int]]:

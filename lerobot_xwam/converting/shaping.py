@@ -50,6 +50,8 @@ def shape(recording: Recording, settings: Settings) -> SourceEpisode:
         pictures=lambda: _pictures(recording, frames, cameras, size),
         notes={
             **recording.notes,
+            "source_fps": recording.fps,
+            "source_sizes": sorted({f"{h}x{w}" for h, w in (c.size for c, _ in cameras.values())}),
             "source_frames": len(recording),
             "stationary_frames": len(recording) - len(kept),
             "unknown": unknown_to_filters(recording, settings),

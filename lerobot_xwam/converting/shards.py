@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,12 @@ def shard_folder(partial: Path, index: int) -> Path:
     return partial / "shards" / f"{index:06d}"
 
 
+def clear_leftovers(partial: Path) -> None:
+    """Of runs that were killed while they wrote."""
+    for unfinished in (partial / "shards").glob(".*"):
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
 def write_shard(
     settings: Settings, names: Sequence[str], features: dict[str, Any], folder: Path
 ) -> dict[str, Any]:
@@ -32,7 +39,8 @@ def write_shard(
     dropped: dict[str, str] = {}
     filtered: dict[str, str] = {}
     while True:
-        unfinished = folder.with_name(f".{folder.name}")
+        # Of this process alone: one that is just being killed may still write to its own.
+        unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         written = _write(
@@ -42,7 +50,10 @@ def write_shard(
             break
     report = {"episodes": written, "dropped": dropped, "filtered": filtered}
     (unfinished / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    unfinished.rename(folder)
+    if folder.exists():  # a worker of a run that was killed had come as far, with the same
+        shutil.rmtree(unfinished)
+    else:
+        unfinished.rename(folder)
     return report
 
 

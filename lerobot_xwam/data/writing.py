@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+FRAMES_WAITING = 32  # for an encoder, in memory
 
 
 def create_dataset(
@@ -20,7 +23,7 @@ def create_dataset(
     from lerobot.configs.video import RGBEncoderConfig
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-    return LeRobotDataset.create(
+    dataset = LeRobotDataset.create(
         repo_id=repo_id,
         fps=fps,
         features=features,
@@ -35,6 +38,31 @@ def create_dataset(
         encoder_queue_maxsize=longest_episode,  # LeRobot drops frames that do not fit
         encoder_threads=1,
     )
+    if use_videos:
+        _wait_for_encoders(dataset.writer._streaming_encoder)
+    return dataset
+
+
+def _wait_for_encoders(encoder: Any) -> None:
+    """LeRobot gives an episode's encoders two minutes after its last frame, then keeps films that are cut off
+    and only logs it: too little for long episodes with lossless depth, or on a busy machine. And all frames
+    that wait for them lie in memory. Here who writes waits for them.
+    """
+    feed, finish = encoder.feed_frame, encoder.finish_episode
+
+    def fed(key: str, frame: Any) -> None:
+        while encoder._frame_queues[key].qsize() >= FRAMES_WAITING and encoder._threads[key].is_alive():
+            time.sleep(0.005)
+        feed(key, frame)
+
+    def finished() -> Any:
+        for frames in encoder._frame_queues.values():
+            frames.put(None)  # LeRobot's own sign of the end
+        for thread in encoder._threads.values():
+            thread.join()
+        return finish()
+
+    encoder.feed_frame, encoder.finish_episode = fed, finished
 
 
 def depth_encoder(**limits: float) -> Any:

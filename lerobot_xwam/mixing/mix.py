@@ -13,7 +13,7 @@ from ..data.mixture import Mixture, Source
 from ..weights.output_folder import appearing_folder
 from .common import features_of, slots_of
 from .films import Films
-from .original import ACTION, STATE, Original
+from .original import ACTION, STATE, Original, refuse_missing
 from .recipe import Recipe
 from .tables import Tables
 from .weights import repeats
@@ -23,6 +23,7 @@ def mix(recipe: Recipe, out: Path, size: tuple[int, int] | None = None) -> tuple
     """Write the mixture to `out`; returns it, and how many frames one pass over it draws."""
     from lerobot.utils.constants import DEFAULT_FEATURES
 
+    refuse_missing(recipe.sources)
     originals = [Original.open(wanted) for wanted in recipe.sources]
     slots = slots_of(originals)
     features = {**features_of(originals, slots, size), **DEFAULT_FEATURES}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +12,40 @@ import numpy as np
 
 from ..data.dataset_quantiles import with_quantiles_of_all_frames
 from ..data.layout import detect_interface, feature_names
+from ..data.missing import PLACEHOLDER
 from ..data.mixture import FILE, Statistics
 from .recipe import Ingredient
 
 STATE, ACTION, IMAGES = "observation.state", "action", "observation.images."
 KEPT = ("q01", "q99", "min", "max")
+INFO = "meta/info.json"
+LOCAL_FOLDERS = ("data", "outputs", "datasets")  # where our own commands and recipes put datasets
+
+
+def refuse_missing(wanted: Sequence[Ingredient]) -> None:
+    """All that are not there at once: fetching and converting them takes days each."""
+    missing = [f"{each.name}: {why}" for each in wanted if (why := _missing(each.dataset))]
+    if missing:
+        listed = "\n  ".join(missing)
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(wanted)} sources are not there:\n  {listed}\nConvert each with "
+            "lerobot-xwam convert-dataset, and say in the recipe where it lies"
+        )
+
+
+def _missing(dataset: str) -> str | None:
+    folder = Path(dataset).expanduser()
+    if (folder / INFO).is_file():
+        return None
+    if PLACEHOLDER in dataset:
+        return f"{dataset!r} is a placeholder to be filled in"
+    if folder.is_dir():
+        return f"{folder.absolute()} holds no LeRobotDataset (no {INFO})"
+    of_the_hub = dataset.count("/") == 1 and not dataset.startswith((".", "/", "~"))
+    # A folder's name may look like one of the Hub's: data/droid. Where the first part is a folder, it is one.
+    if of_the_hub and not folder.parent.is_dir() and folder.parts[0] not in LOCAL_FOLDERS:
+        return None
+    return f"{folder.absolute()}: no dataset here"
 
 
 @dataclass(frozen=True)
@@ -28,12 +58,10 @@ class Original:
         from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
 
         folder = Path(wanted.dataset).expanduser()
-        if folder.is_dir():
+        if (folder / INFO).is_file():
             meta = LeRobotDatasetMetadata(f"local/{folder.name}", root=folder)
-        elif wanted.dataset.count("/") == 1 and not wanted.dataset.startswith((".", "/", "~")):
-            meta = LeRobotDataset(wanted.dataset).meta  # of the Hub, with its videos
         else:
-            raise FileNotFoundError(f"{folder.absolute()}: no dataset here for source {wanted.name!r}")
+            meta = LeRobotDataset(wanted.dataset).meta  # of the Hub, with its videos
         original = cls(wanted, meta)
         original._check()
         return original

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lerobot_xwam.benchmarks import robocasa, robotwin
@@ -44,6 +44,9 @@ class Benchmark:
     average: Mapping[str, float]  # setting -> the paper's
     differs: tuple[str, ...]  # from the paper's protocol, said under the table
     variables: Mapping[str, str]  # of the process
+    package: str  # of Python, that its simulator comes with
+    install: str  # where to get it, in words
+    files: Callable[[Sequence[Job]], list[str]]  # that the package must have, for these jobs
 
     def jobs(self, tasks: list[str] | None = None, settings: list[str] | None = None) -> list[Job]:
         for what, given, known in (("--tasks", tasks, self.tasks), ("--settings", settings, self.settings)):
@@ -88,6 +91,10 @@ BENCHMARKS = {
             "chosen through LeRobot's environment",
         ),
         variables={"MUJOCO_GL": "egl"},
+        package="robocasa",
+        install="Clone https://github.com/robocasa/robocasa, install it with pip and download its assets, as "
+        "its README says",
+        files=lambda jobs: [],
     ),
     "robotwin": Benchmark(
         name="RoboTwin 2.0",
@@ -102,5 +109,9 @@ BENCHMARKS = {
         average=dict(zip(published.ROBOTWIN_SETTINGS, published.ROBOTWIN_AVERAGE, strict=True)),
         differs=("RoboTwin's own protocol skips seeds that its expert cannot solve; LeRobot's takes all",),
         variables={"LEROBOT_ROBOTWIN_OFFICIAL_INSTRUCTION": "1"},
+        package="envs",
+        install="Install RoboTwin 2.0 and its assets (https://robotwin-platform.github.io) and put its "
+        "folder, the one with envs/ in it, on PYTHONPATH",
+        files=lambda jobs: sorted({f"{job.task}.py" for job in jobs}),
     ),
 }

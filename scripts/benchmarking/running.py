@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import queue
 import shlex
@@ -21,6 +22,7 @@ from lerobot_xwam.evaluation_results import EvaluationResults
 from .benchmarks import Benchmark, Job
 
 BIN = Path(sys.executable).parent
+GUARDED = Path(__file__).with_name("guarded.py")
 RESULTS = "eval_info.json"
 
 
@@ -58,12 +60,33 @@ class Plan:
         ]
 
 
+def refuse_without(benchmark: Benchmark, jobs: Sequence[Job]) -> None:
+    """Before a hundred processes fail, each with its own log: is the simulator there?"""
+    if not (BIN / "lerobot-eval").is_file():
+        raise ValueError(f"{BIN} has no lerobot-eval: LeRobot is not installed in this environment")
+    package = importlib.util.find_spec(benchmark.package)
+    if package is None or not package.submodule_search_locations:
+        raise ValueError(
+            f"{benchmark.name} is not installed: no Python package {benchmark.package!r} in {sys.prefix}, "
+            f"nor on PYTHONPATH. {benchmark.install}"
+        )
+    folders = [Path(place) for place in package.submodule_search_locations]
+    absent = [f for f in benchmark.files(jobs) if not any((folder / f).is_file() for folder in folders)]
+    if absent:
+        raise ValueError(
+            f"the package {benchmark.package!r} in {folders[0]} is not that of {benchmark.name}: it has no "
+            f"{absent[0]}. {benchmark.install}"
+        )
+
+
 def run_all(
     plan: Plan, benchmark: Benchmark, jobs: Sequence[Job], gpus: Sequence[str], per_gpu: int
 ) -> dict[Job, str]:
     """Run what is missing; returns what failed, and how."""
     todo: queue.SimpleQueue[Job] = queue.SimpleQueue()
     missing = [job for job in jobs if plan.results(job) is None]
+    if missing:
+        refuse_without(benchmark, missing)
     for job in missing:
         todo.put(job)
     failed: dict[Job, str] = {}
@@ -103,17 +126,20 @@ def _run(
 ) -> str | None:
     """One task on one GPU. What a killed run left of it is thrown away: only whole tasks count."""
     folder, log = plan.folder(job), plan.log(job)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    for left in folder.parent.glob(f".{folder.name}.*"):
+        shutil.rmtree(left, ignore_errors=True)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     log.parent.mkdir(parents=True, exist_ok=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     command = plan.command(benchmark, job, partial)
     chosen = {"CUDA_VISIBLE_DEVICES": gpu, "MUJOCO_EGL_DEVICE_ID": gpu} if gpu else {}
-    with log.open("w", encoding="utf-8") as file:
+    theirs, ours = os.pipe()  # it ends with this process, and with it the command
+    with log.open("w", encoding="utf-8") as file, os.fdopen(ours, "wb"), os.fdopen(theirs, "rb"):
         file.write(f"$ {shlex.join(command)}\n\n")
         file.flush()
         process = subprocess.Popen(
-            command,
+            [sys.executable, str(GUARDED), str(theirs), *command],
+            pass_fds=(theirs,),
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
