@@ -39,6 +39,8 @@ def main(given: list[str] | None = None) -> int:
             metrics = prediction(dataset, arguments)
             found = actions(dataset, arguments)
             about = {"starts per episode": arguments.starts, "machine": machine()}
+            if arguments.say:
+                about["said when other things are done"] = arguments.say
             print(write_report(arguments.out, Collected.read(dataset).tasks, metrics, found, about))
     except (ValueError, OSError) as error:
         print(f"world_evidence: {error}", file=sys.stderr)
@@ -61,6 +63,9 @@ def parse_arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=UNSEEN, help="of the first episode (default %(default)s)")
     parser.add_argument("--windows", type=int, default=3, help="of each episode (default 3)")
     parser.add_argument("--starts", type=int, default=2, help="of each episode for actions (default 2)")
+    parser.add_argument(
+        "--say", metavar="TEXT", help="when other things are done, e.g. 'move about' (default: the episode's)"
+    )
     parser.add_argument("--video-steps", type=int, help="denoising steps (default: the policy's)")
     parser.add_argument("--device", default="cpu", help="default cpu")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
@@ -132,7 +137,8 @@ def actions(dataset: Path, arguments: argparse.Namespace) -> list[dict[str, Any]
                         simulator.close()
                     simulator, task = Simulator(opened, kept.options(start.task)), start.task
                 with appearing(path) as file:
-                    pairs = try_all(model, simulator, start, folder / f"{start.name}.png")
+                    picture = folder / f"{start.name}.png"
+                    pairs = try_all(model, simulator, start, picture, said=arguments.say)
                     file.write_text(json.dumps(pairs, indent=1, allow_nan=False), encoding="utf-8")
             found += json.loads(path.read_text(encoding="utf-8"))
     finally:

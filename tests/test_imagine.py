@@ -129,9 +129,11 @@ def test_what_stands_still_can_be_as_seen(
 ) -> None:
     """At the moment of acting nothing has moved yet: static cameras show what they saw."""
     out = tmp_path / "out"
-    assert imagine(checkpoints[THREE_CAMERAS], measured, out, "--frame=3", "--keep-still") == 0
+    more = ["--frame=3", "--keep-still", "--task=move about"]
+    assert imagine(checkpoints[THREE_CAMERAS], measured, out, *more) == 0
     held, facts = arrays(out), told(out)["facts"]
     assert isinstance(facts, dict) and facts["what stands still"] == "as seen"
+    assert facts["task"] == "move about"
     wrist = [i for i, view in enumerate(VIEWS) if "on arm" in facts["cameras"][view]]
     assert len(wrist) == 1
     for view in range(len(VIEWS)):

@@ -100,6 +100,23 @@ def test_given_actions_are_what_is_done(model: WorldModel, clip: Clip) -> None:
     np.testing.assert_allclose(future.states[0], other.states[0])  # the first one is known
 
 
+def test_given_actions_are_settled_slowly_and_then_seen(model: WorldModel, clip: Clip) -> None:
+    """As many calls for the states as for the video, and every one is counted."""
+    calls = 0
+
+    def tick() -> None:
+        nonlocal calls
+        calls += 1
+
+    truth = model.recorded(clip)
+    (future,) = model.imagine_given(clip.observation, truth.actions, [1], tick=tick)
+    assert calls == model.calls_given == 2 * model.policy.config.video_steps
+    # What is seen is what these states would show: the second half is the regime of given motion.
+    (again,) = model.imagine_given(clip.observation, truth.actions, [1], states=future.states, tick=tick)
+    assert calls == model.calls_given + model.calls
+    np.testing.assert_allclose(future.rgb.astype(int), again.rgb.astype(int), atol=1)
+
+
 def test_given_motion_is_kept(model: WorldModel, clip: Clip) -> None:
     truth = model.recorded(clip)
     (future,) = model.imagine_given(clip.observation, truth.actions, [1], states=truth.states)

@@ -60,6 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fps", type=float, help="control steps per second of a saved observation")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results; must not exist")
     parser.add_argument("--actions", nargs="+", default=["own"], help="own, recorded, opposite or FILE")
+    parser.add_argument(
+        "--task", metavar="TEXT", help="say this instead, e.g. 'move about' (default: what was said then)"
+    )
     parser.add_argument("--samples", type=int, default=1, help="futures of each (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="of the first future's noise (default 0)")
     parser.add_argument("--video-steps", type=int, help="denoising steps (default: the policy's)")
@@ -139,9 +142,14 @@ def _imagined(arguments: argparse.Namespace, opened: Opened, facts: dict[str, An
 
     with ExitStack() as closing:
         moment, effectors = _moment(arguments, opened, facts, closing)
+        if arguments.task:
+            moment = replace(moment, observation=replace(moment.observation, tasks=[arguments.task]))
         seeds = range(arguments.seed, arguments.seed + arguments.samples)
         chosen = {choice: chosen_actions(choice, moment, arguments.seed) for choice in arguments.actions}
-        calls = len(chosen) * len(seeds) * moment.model.calls
+        model = moment.model
+        calls = len(seeds) * sum(
+            model.calls if each is None else model.calls_given for each in chosen.values()
+        )
         with tqdm(total=calls, desc="imagining", unit="call", leave=False) as bar:
             futures = imagine_all(moment, chosen, seeds, bar.update)
         followed = moment.recorded

@@ -42,7 +42,8 @@ class Contest:
     @property
     def calls(self) -> int:
         """Network calls per window."""
-        return len(self.conditions) * len(self.seeds) * self.model.calls
+        calls = {"joint": self.model.calls, "given": self.model.calls_given}
+        return len(self.seeds) * sum(calls[condition] for condition in self.conditions)
 
     def footages(
         self, clip: Clip, truth: Footage, static: Sequence[str], tick: Tick

@@ -24,7 +24,7 @@ class Change:
     colour: float  # of 255, in the channel that changes most
 
 
-MUCH, LITTLE = Change(depth=0.3, colour=80), Change(depth=0.1, colour=40)  # beyond what the codec flickers
+MUCH, LITTLE = Change(depth=0.3, colour=60), Change(depth=0.2, colour=40)  # beyond what the codec flickers
 GRAIN = 3  # pixels: smaller specks are noise
 
 

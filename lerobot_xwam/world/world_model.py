@@ -1,10 +1,10 @@
 """The policy as a world model: what it would do and see, and what it would see if this were done.
 
 joint    the policy's own actions: T_a network calls settle actions and states, the rest paint the video
-given    actions from elsewhere (recorded, edited, another policy's): they stay on the straight line between
-         noise and themselves while the states are denoised beside them, at the times of training; then the
-         video goes on with clean actions, the trained t_a = 0 regime. With states given as well, everything
-         but the video is clean from the first call.
+given    actions from elsewhere (recorded, edited, another policy's). First what hands will do: the actions
+         stay on the straight line between noise and themselves while the states are denoised beside them,
+         at the times of training. Then what will be seen: with actions and states clean from the first
+         call, the trained t_a = 0 regime. With states given as well, only that.
 """
 
 from __future__ import annotations
@@ -65,6 +65,11 @@ class WorldModel:
         """Network calls of one imagination."""
         return self.policy.config.video_steps
 
+    @property
+    def calls_given(self) -> int:
+        """Network calls of one imagination of given actions."""
+        return 2 * self.calls
+
     def imagine(
         self, observation: Observation, seeds: Iterable[int], tick: Tick = lambda: None
     ) -> Iterator[Footage]:
@@ -89,8 +94,18 @@ class WorldModel:
         known = None if states is None else self._scaled_states(states)
         for seed in seeds:
             start = self._start(observation, seed, tick)
-            start = start.given_actions(told) if known is None else start.given_motion(told, known)
-            yield self.film(self.roll(start), f"seed {seed}, given actions")
+            moving = self._states_of(start, told) if known is None else known
+            yield self.film(self.roll(start.given_motion(told, moving)), f"seed {seed}, given actions")
+
+    @staticmethod
+    def _states_of(start: Imagination, actions: Tensor) -> Tensor:
+        """How the hands move if this is done. 1 K A -> 1 S P
+
+        In as few steps as the policy takes for its own actions, states would be settled while the given
+        ones are still hidden in noise: they would hardly follow.
+        """
+        patient = replace(start.plan, action_steps=start.plan.video_steps, frozen_video=False)
+        return replace(start, plan=patient).given_actions(actions).draft(video=False).latents.states
 
     @staticmethod
     def roll(imagination: Imagination) -> Rollout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,24 @@ def try_all(
     start: Start,
     picture: Path,
     kinds: Sequence[str] = (RECORDED, *AXES),
+    said: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Numbers of every pair of these kinds; one is left out if an episode ended on the way."""
+    """Numbers of every pair of these kinds; one is left out if an episode ended on the way. `said`: the
+    instruction while something else than what was recorded is done; None: the episode's.
+    """
     static, found = simulator.static(model.cameras), []
     now = simulator.at(start)
     observation = simulator.observation(now)
     for probe in list(probes(start, simulator.arms, simulator.interface)):
         sides: list[Side] = []
+        seen = observation if said is None or probe.kind == RECORDED else replace(observation, tasks=[said])
         if probe.kind not in kinds:
             continue
         for actions, commanded in probe.sides:
             clip = simulator.do(start, actions)
             if clip is None:
                 break
-            (imagined,) = model.imagine_given(observation, actions, [NOISE])
+            (imagined,) = model.imagine_given(seen, actions, [NOISE])
             kept = model.through_codec(clip, "through the codec")
             sides.append(Side(commanded, imagined, model.recorded(clip), kept))
         if len(sides) < 2:
