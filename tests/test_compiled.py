@@ -86,6 +86,20 @@ def test_blocks_of_equal_shapes_share_a_compilation_and_nothing_compiles_twice(c
     assert backend.graphs == 7 and all(block._compiled_call_impl is None for block in net.blocks)
 
 
+@pytest.mark.parametrize("learns", [False, True], ids=["acting", "training"])
+def test_halves_compile_without_a_graph_break(learns: bool) -> None:
+    """What we ask about autocast and gradients is answered while compiling, not by leaving the graph."""
+    net, x, backend = toy_network(), some_latents(), Counted()
+    for block in (*net.blocks, *net.depth_blocks):
+        block.compile(backend=backend, fullgraph=True, dynamic=False)
+    zeros = torch.zeros(2)
+    times = clock_times(zeros, zeros, given_first(x))
+    with torch.set_grad_enabled(learns), torch.autocast("cpu", torch.bfloat16):
+        said = net(x, times, net.embed_text(some_text()), depth=True)
+    assert said.velocity.actions.isfinite().all() and said.velocity.actions.requires_grad == learns
+    assert 0 < backend.graphs <= 3
+
+
 def policy_and_batch(**settings: Any) -> tuple[XWAMPolicy, dict[str, Any]]:
     config = small_config(inference_seed=3, **settings)
     torch.manual_seed(0)

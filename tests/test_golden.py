@@ -99,7 +99,7 @@ def states_at_whole_frames(_: GoldenFolder, patch: pytest.MonkeyPatch) -> None:
 def half_split_rotation(_: GoldenFolder, patch: pytest.MonkeyPatch) -> None:
     def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         first, second = x.chunk(2, dim=-1)
-        cos, sin = cos[:, None], sin[:, None]
+        cos, sin = cos[:, None, ::2], sin[:, None, 1::2]
         return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 
     patch.setattr(layers, "rotate", rotate)

@@ -1,4 +1,7 @@
-"""Work that was removed without changing a result: each time the same numbers, and a count of the work."""
+"""Work that was removed without changing a result: each time the same numbers, and a count of the work.
+
+What training no longer keeps for its backward pass: test_kept_bytes.py.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file, save_model
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
-from toy_model import PLAN, SIZES, Count, close, equal, some_latents, some_text, some_times, toy_network
+from toy_model import PLAN, SIZES, Count, close, some_latents, some_text, some_times, toy_network
 from toys import packed_batch, small_config, wake_up
 
 from lerobot_xwam.codecs.one_frame import flatten_first_frames
 from lerobot_xwam.codecs.video import VideoCodec
 from lerobot_xwam.model import layers
-from lerobot_xwam.model.modulation import gather_rows
 from lerobot_xwam.model.noise import clock_times, given_first
 from lerobot_xwam.model.rope import rope_table
 from lerobot_xwam.model.sampler import Plan, clock_values, denoise_actions, denoiser, finish_video
@@ -249,7 +250,7 @@ def test_queries_keys_and_values_are_one_product(net: XWAMTransformer) -> None:
 def test_joined_weights_are_saved_trained_copied_and_replaced_like_any_others(net, tmp_path) -> None:
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     attention, x = net.blocks[0].self_attn, torch.randn(1, 3, SIZES.dim)
-    rope = (torch.ones(3, SIZES.head_dim // 2), torch.zeros(3, SIZES.head_dim // 2))
+    rope = (torch.ones(3, SIZES.head_dim), torch.zeros(3, SIZES.head_dim))
     with torch.inference_mode():  # as LeRobot acts
         net.join_projections()
     assert attention._joint is not None
@@ -389,76 +390,3 @@ def test_a_solver_step_is_eight_operations() -> None:
             sample = theirs.step(v, t, sample).prev_sample
     torch.testing.assert_close(ours, sample, rtol=1e-4, atol=1e-4)
     assert stock.seen.total() > 5 * kernels.seen.total()
-
-
-# --- 10: what training keeps for the backward pass ---
-
-
-def plain_norm(x: Tensor, scale: Tensor, shift: Tensor, index: Tensor, eps: float) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], eps=eps) * (1 + gather_rows(scale, index)) + gather_rows(
-        shift, index
-    )
-
-
-def plain_gate(x: Tensor, gate: Tensor, index: Tensor) -> Tensor:
-    return x * gather_rows(gate, index)
-
-
-def saved_by(module: nn.Module, call: Callable[[], Any]) -> tuple[Any, int]:
-    """Its result, and the bytes that its backward pass will ask for; weights do not count."""
-    storages: dict[int, tuple[Any, int]] = {}
-    weights = {weight.untyped_storage()._cdata for weight in module.parameters()}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in weights:
-            storages[storage._cdata] = storage, storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        result = call()
-    return result, sum(size for _, size in storages.values())
-
-
-@pytest.mark.parametrize("own_times", [False, True], ids=["one index", "an index per sample"])
-def test_modulation_is_not_kept_per_token(net, monkeypatch, own_times: bool) -> None:
-    x, target, text = some_latents(), some_latents(), some_text()
-    times = some_times(x)
-    if own_times:
-        times = replace(times, actions=times.actions.expand(2, -1).clone())
-        times.actions[1, :3] = 0
-
-    def gradients() -> tuple[Latents, list[Tensor], int]:
-        said, kept = saved_by(net, lambda: net(x, times, net.embed_text(text), depth=True))
-        wrong = said.velocity.map(lambda a, b: (a - b).square().sum(), target)
-        loss = wrong.video + wrong.actions + wrong.states + said.depth.square().sum()
-        return said.velocity, list(torch.autograd.grad(loss, list(net.parameters()))), kept
-
-    said, ours, less = gradients()
-    monkeypatch.setattr(layers, "modulated_norm", plain_norm)
-    monkeypatch.setattr(layers, "gated", plain_gate)
-    plain_said, plain, more = gradients()
-    assert equal(said, plain_said), "the same operations in the same order"
-    for (name, _), a, b in zip(net.named_parameters(), ours, plain, strict=True):
-        assert torch.allclose(a, b, rtol=1e-5, atol=1e-5 * b.abs().max()), name
-    assert less < 0.9 * more  # at this width; at 5 B see below
-
-
-def test_a_block_of_the_5b_model_keeps_less(monkeypatch) -> None:
-    with torch.device("meta"):
-        block = layers.Block(TransformerSizes())
-        rope = torch.empty(761, 64), torch.empty(761, 64)
-        inputs = torch.empty(1, 761, 3072), torch.empty(1, 3, 6, 3072), torch.empty(1, 761, dtype=torch.long)
-        text = torch.empty(1, 512, 3072)
-
-        def kept() -> int:
-            x, modulation, index = inputs
-            x, modulation = x.requires_grad_(), modulation.requires_grad_()
-            return saved_by(block, lambda: block(x, modulation, index, rope, text))[1]
-
-        less = kept()
-        monkeypatch.setattr(layers, "modulated_norm", plain_norm)
-        monkeypatch.setattr(layers, "gated", plain_gate)
-        more = kept()
-    per_token = 761 * 3072 * 4
-    assert more - less >= 5.9 * per_token  # two norms, two scales, two gates

@@ -5,14 +5,17 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterable, Iterator
+from copy import copy
 from itertools import pairwise
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from ..configuration_xwam import XWAMConfig
 from ..modeling_xwam import XWAMPolicy
 from .clock import wait_for
+from .loading import loader_of, metadata_of, open_dataset, seconds_of_a_sample, workers_needed
 
 PARTS = ("waiting for data", "preprocess", "encode", "forward", "backward", "optimiser")
 
@@ -20,6 +23,34 @@ PARTS = ("waiting for data", "preprocess", "encode", "forward", "backward", "opt
 def endless(loader: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     while True:
         yield from loader
+
+
+def measure_way(
+    config: XWAMConfig,
+    place: str,
+    latents: str | None,
+    *,
+    batch: int,
+    workers: int,
+    steps: int,
+    video_backend: str,
+) -> tuple[XWAMPolicy, dict[str, Any]]:
+    """Train on a dataset's frames or, with `latents`, on what cache-latents made of them."""
+    from lerobot.policies.factory import make_policy, make_pre_post_processors
+
+    config = copy(config)
+    config.latent_cache = latents
+    meta = metadata_of(place)
+    policy = make_policy(config, ds_meta=meta)
+    device = policy.net.view_embedding.weight.device
+    pre, _ = make_pre_post_processors(policy.config, dataset_stats=meta.stats)
+    dataset = open_dataset(meta, policy.config, video_backend)
+    training = measure_training(policy, pre, loader_of(dataset, batch, workers, device), steps, workers)
+    training["sample_s"] = seconds_of_a_sample(dataset)
+    busy = training["step"] - training["seconds"]["waiting for data"]
+    training["workers_needed"] = workers_needed(training["sample_s"], batch, busy)
+    training["video_backend"] = video_backend
+    return policy, training
 
 
 def measure_training(

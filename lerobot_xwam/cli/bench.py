@@ -4,13 +4,15 @@ Measures the stages of a chunk of actions (preprocess, encode, a network call, s
 the video), whole chunks the plain way, as they are made, and with each shortcut and its error, and diffusers'
 Wan transformer of the same size. "of floor" is the least time that the work can take on this machine (its own
 measured matrix products and copies) divided by the time it took. On a busy machine read the counts, not the
-times. With --train: a training step on a dataset, and the data loader's share.
+times. With --train: a training step on a dataset, the data loader's share of it, and how many processes keep
+up (num_workers); with --latents the same step on cached latents, too.
 
 Example:
   lerobot-xwam bench                                   # the tiny preset, any machine
   lerobot-xwam bench --policy hub_cards/xwam-small-robosuite --out bench.json --plot bench.png
   lerobot-xwam bench --preset wan2.2-5b --device cuda --compile
-  lerobot-xwam bench --train --config configs/small.json --dataset data/lift --batch 8 --workers 2
+  lerobot-xwam bench --train --config configs/small.json --dataset data/lift --batch 8 --workers 2 \
+      --latents data/lift-latents
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dataset", help="dataset folder or Hub id, for --train")
     parser.add_argument("--workers", type=int, default=0, help="processes of the data loader (default 0)")
+    parser.add_argument("--latents", type=Path, help="folder of cache-latents: measure that beside frames")
+    parser.add_argument("--video-backend", help="as in --dataset.video_backend (default: as LeRobot chooses)")
     parser.add_argument("--out", type=Path, help="JSON with all figures")
     parser.add_argument("--plot", type=Path, help="a picture (PNG)")
 
@@ -57,6 +61,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.train and not arguments.dataset:
         raise ValueError("--train measures with a dataset: name it with --dataset")
+    if arguments.latents and not arguments.train:
+        raise ValueError("--latents goes with --train: acting encodes what the robot sees")
     if arguments.plot and arguments.train:
         raise ValueError("--plot draws chunks, there are none with --train")
     if min(arguments.batch, arguments.repeats or 1) < 1:
@@ -122,14 +128,18 @@ def _peers(subject: Any, repeats: int) -> dict[str, Any]:
     clock = x.actions.new_full((len(x.actions),), 999.0)
     times, asked = clock_times(clock, clock, imagination.given), Asked(video="imagined")
     calls = {"peer": wan_pass(policy.config, x), "ours": lambda: imagination.denoise(x, times, asked)}
-    took = take_turns(calls, subject.device, repeats, "peers")
+    took = take_turns(calls, subject.device, max(repeats, 15), "peers")
     work = {name: work_of(call) for name, call in calls.items()}
     return {
         "diffusers' WanTransformer3DModel": {
             "ms": 1e3 * took["peer"].median,
             "ours_ms": 1e3 * took["ours"].median,
+            "least_ms": 1e3 * took["peer"].least,
+            "ours_least_ms": 1e3 * took["ours"].least,
             "gflop": work["peer"].flops / 1e9,
             "ours_gflop": work["ours"].flops / 1e9,
+            "operations": work["peer"].operations,
+            "ours_operations": work["ours"].operations,
         }
     }
 
@@ -138,39 +148,35 @@ def _train(
     arguments: argparse.Namespace, config: XWAMConfig, machine: Machine, repeats: int
 ) -> dict[str, Any]:
     from copy import copy
+    from functools import partial
 
-    from lerobot.datasets import LeRobotDataset, LeRobotDatasetMetadata
-    from lerobot.datasets.factory import resolve_delta_timestamps
-    from lerobot.policies.factory import make_policy, make_pre_post_processors
-    from torch.utils.data import DataLoader
-
+    from lerobot_xwam.benching.loading import loading_advice
     from lerobot_xwam.benching.report import as_json
-    from lerobot_xwam.benching.training import measure_training
+    from lerobot_xwam.benching.training import measure_way
+    from lerobot_xwam.data.latent_store.manifest import DATASET
+    from lerobot_xwam.doctor.checks.videos import torchcodec_works
 
-    root = Path(arguments.dataset).expanduser()
-    where = {"repo_id": "local/dataset", "root": root} if root.is_dir() else {"repo_id": arguments.dataset}
-    meta = LeRobotDatasetMetadata(**where)
     config = copy(config)
     config.device, config.push_to_hub = machine.device, False
-    policy = make_policy(config, ds_meta=meta)
-    pre, _ = make_pre_post_processors(policy.config, dataset_stats=meta.stats)
-    dataset = LeRobotDataset(
-        meta.repo_id,
-        root=meta.root,
-        delta_timestamps=resolve_delta_timestamps(policy.config, meta),
-        video_backend="pyav",
-        return_uint8=True,
-        depth_output_unit=policy.config.depth_unit,
+    measure = partial(
+        measure_way,
+        batch=arguments.batch,
+        workers=arguments.workers,
+        steps=max(repeats, 5),
+        video_backend=arguments.video_backend or ("torchcodec" if torchcodec_works() else "pyav"),
     )
-    loader = DataLoader(
-        dataset, batch_size=arguments.batch, shuffle=True, num_workers=arguments.workers, drop_last=True
-    )
-    training = measure_training(policy, pre, loader, max(repeats, 5), arguments.workers)
-    advice = []
-    if training["loader_share"] > 0.1:
-        advice.append("the network waits for data: more --workers, or lerobot-xwam cache-latents")
+    policy, training = measure(config, arguments.dataset, config.latent_cache)
     described = _described(arguments, policy.config, policy.net, arguments.batch)
-    return as_json(machine, described, [], [], {}, [], training=training, advice=advice)
+    advice = loading_advice(training, from_latents=bool(config.latent_cache))
+    more: dict[str, Any] = {"training": training}
+    if arguments.latents:
+        del policy  # there may be room for one only
+        place = arguments.latents.expanduser()
+        _, cached = measure(config, str(place / DATASET), str(place))
+        more |= {"training_from_latents": cached}
+        more["times_faster_from_latents"] = cached["samples_per_s"] / training["samples_per_s"]
+        advice += [f"from latents: {each}" for each in loading_advice(cached, from_latents=True)]
+    return as_json(machine, described, [], [], {}, [], **more, advice=advice)
 
 
 def _described(arguments: argparse.Namespace, config: XWAMConfig, net: Any, batch: int) -> dict[str, Any]:

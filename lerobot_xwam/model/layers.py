@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .modulation import gated, gather_rows, modulated_norm
+from .remaking import FeedForward, cast_once, rms_norm
 from .rope import rotate
 from .sizes import TransformerSizes
 
@@ -45,6 +46,11 @@ def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
+def _is_slow_in_halves(x: Tensor) -> bool:
+    """A CPU's half-precision attention takes five times as long backwards as its float32 one."""
+    return x.device.type == "cpu"
+
+
 class RMSNorm(nn.Module):
     """Root-mean-square norm over the full width (all heads together), in float32."""
 
@@ -54,8 +60,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        normed = x.float() * torch.rsqrt(x.float().square().mean(dim=-1, keepdim=True) + self.eps)
-        return (normed * self.weight.float()).to(x.dtype)
+        return rms_norm(x, self.weight, self.eps)
 
 
 def small_mlp(d_in: int, d_hidden: int, d_out: int, activation: nn.Module) -> nn.Sequential:
@@ -139,7 +144,9 @@ class Attention(nn.Module):
         """-> (queries of the tokens from `since` on, keys and values of all)"""
         of_queries = rope[0][since:], rope[1][since:]
         if self._joint is None or not (torch.compiler.is_compiling() or self._is_joint()):
-            return self.queries(x[:, since:], of_queries), self.keys_values(x, rope)
+            for_queries, for_keys, for_values = cast_once(x, 3)
+            queries = self.queries(for_queries[:, since:], of_queries)
+            return queries, self._keys_values(for_keys, for_values, rope)
         weight, bias = self._joint
         if since == 0:
             q, k, v = F.linear(x, weight, bias).chunk(3, dim=-1)
@@ -154,14 +161,17 @@ class Attention(nn.Module):
         return self._heads(self.q_norm(self.q(x)), rope)
 
     def keys_values(self, x: Tensor, rope: KeyValue | None = None) -> KeyValue:
-        return self._heads(self.k_norm(self.k(x)), rope), self._heads(self.v(x), None)
+        for_keys, for_values = cast_once(x, 2)
+        return self._keys_values(for_keys, for_values, rope)
+
+    def _keys_values(self, for_keys: Tensor, for_values: Tensor, rope: KeyValue | None) -> KeyValue:
+        return self._heads(self.k_norm(self.k(for_keys)), rope), self._heads(self.v(for_values), None)
 
     def attend(self, queries: Tensor, memory: KeyValue, seen: Tensor | None = None) -> Tensor:
         """`seen`, B 1 1 keys: which keys may be looked at; None: all."""
-        # A CPU's half-precision attention takes five times as long backwards as its float32 one.
-        on_cpu = queries.device.type == "cpu"
-        dtype = torch.float32 if on_cpu else queries.dtype
-        with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
+        in_float32 = _is_slow_in_halves(queries)
+        dtype = torch.float32 if in_float32 else queries.dtype
+        with torch.autocast(queries.device.type, enabled=False) if in_float32 else nullcontext():
             q, k, v = (part.to(dtype) for part in (queries, *memory))
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
         return self.out(mixed.transpose(1, 2).flatten(2))  # B L dim
@@ -182,7 +192,7 @@ class Block(nn.Module):
         self.text_norm = Float32LayerNorm(sizes.dim, sizes.eps)
         self.text_attn = Attention(sizes)
         self.ffn_norm = nn.LayerNorm(sizes.dim, sizes.eps, elementwise_affine=False)
-        self.ffn = nn.Sequential(
+        self.ffn = FeedForward(
             nn.Linear(sizes.dim, sizes.ffn_dim),
             nn.GELU(approximate="tanh"),
             nn.Linear(sizes.ffn_dim, sizes.dim),

@@ -1,7 +1,7 @@
 """Scale, shift and gate by the time: a row for each of the few distinct times, shared by all its tokens.
 
 In training only the rows are kept for the backward pass, not a copy of them for every token, and the norm is
-made again there. Values are the same to the bit; a compiled block leaves all this to the compiler.
+made again there. Values are the same to the bit, see remaking.py.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .remaking import remakes
+
 FEW_ROWS = 4  # distinct times; sampling and training have three
 
 
@@ -19,10 +21,10 @@ def gather_rows(rows: Tensor, index: Tensor) -> Tensor:
     if index.shape[0] > 1:
         return rows.gather(1, index[..., None].expand(-1, -1, rows.shape[-1]))
     first, *others = rows.unbind(dim=1)
-    if len(others) > FEW_ROWS:
-        return rows[:, index[0]]
-    # Choosing between a few rows is arithmetic that fuses with what follows, and its gradient a plain sum; an
-    # indexed read is neither. The values are the same.
+    if len(others) > FEW_ROWS or not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
+        return rows.index_select(1, index[0])
+    # Choosing between a few rows is arithmetic that a compiler fuses with what follows, and its gradient a
+    # plain sum; an indexed read is neither, but one operation for all rows. The values are the same.
     which, chosen = index[0][:, None], first[:, None].expand(-1, index.shape[1], -1)
     for number, row in enumerate(others, start=1):
         chosen = torch.where(which == number, row[:, None], chosen)
@@ -31,18 +33,14 @@ def gather_rows(rows: Tensor, index: Tensor) -> Tensor:
 
 def modulated_norm(x: Tensor, scale: Tensor, shift: Tensor, index: Tensor, eps: float) -> Tensor:
     """norm(x) * (1 + scale) + shift in float32. x: B L dim; scale, shift: B D dim; index: 1|B L"""
-    if _keeps_rows_only():
+    if remakes():
         return _ModulatedNorm.apply(x, scale, shift, index, eps)
     return _modulate(torch.nn.functional.layer_norm(x, x.shape[-1:], eps=eps), scale, shift, index)
 
 
 def gated(x: Tensor, gate: Tensor, index: Tensor) -> Tensor:
     """x * gate, float32. x: B L dim; gate: B D dim; index: 1|B L"""
-    return _Gated.apply(x, gate, index) if _keeps_rows_only() else x * gather_rows(gate, index)
-
-
-def _keeps_rows_only() -> bool:
-    return torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return _Gated.apply(x, gate, index) if remakes() else x * gather_rows(gate, index)
 
 
 def _modulate(normed: Tensor, scale: Tensor, shift: Tensor, index: Tensor) -> Tensor:

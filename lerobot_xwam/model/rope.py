@@ -47,7 +47,7 @@ def token_positions(layout: TokenLayout) -> Tensor:
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # a table first made while acting must serve training too
 def rope_table(layout: TokenLayout, head_dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of every token's angles, float32. -> (L head_dim/2) twice
+    """Cosines c c and sines -s s of every token's angles, for each pair of channels. -> (L head_dim) twice
 
     Angles are computed in float64 on the host: a float32 position times a frequency already costs 1e-5.
     """
@@ -56,12 +56,12 @@ def rope_table(layout: TokenLayout, head_dim: int, device: torch.device) -> tupl
     for axis, width in enumerate(axis_widths(head_dim)):
         frequencies = BASE ** -(torch.arange(0, width, 2, dtype=torch.float64) / width)
         angles.append(positions[:, axis, None] * frequencies)
-    angle = torch.cat(angles, dim=-1)
-    return angle.cos().float().to(device), angle.sin().float().to(device)
+    angle = torch.cat(angles, dim=-1)  # L head_dim/2
+    cos, sin = angle.cos().float().to(device), angle.sin().float().to(device)
+    return torch.stack([cos, cos], dim=-1).flatten(-2), torch.stack([-sin, sin], dim=-1).flatten(-2)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn neighbouring channel pairs (2i, 2i+1) by their angle. x: B L heads head_dim"""
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    cos, sin = cos[:, None, :], sin[:, None, :]  # L 1 head_dim/2
-    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x.dtype)
+    swapped = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    return torch.addcmul(x.float() * cos[:, None], swapped.float(), sin[:, None]).to(x.dtype)

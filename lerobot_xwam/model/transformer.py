@@ -35,7 +35,7 @@ class Way:
     """What all blocks of one pass share, and the tokens that enter the first."""
 
     layout: TokenLayout
-    rope: KeyValue  # cosine and sine, each L head_dim/2
+    rope: KeyValue  # cosine and sine, each L head_dim
     embedding: Tensor  # B D dim
     modulation: Tensor  # B D 6 dim
     time_index: Tensor  # 1|B L

@@ -62,7 +62,8 @@ def record(folder: GoldenFolder) -> dict[str, Tensor]:
             )
             seen["seq_in"] = network.embed(x)
             seen["context_emb"] = network.text_in(inputs["context"])
-            seen["freqs_cos"], seen["freqs_sin"] = rope_table(layout, network.sizes.head_dim, x.video.device)
+            cos, sin = rope_table(layout, network.sizes.head_dim, x.video.device)
+            seen["freqs_cos"], seen["freqs_sin"] = cos[:, ::2], sin[:, 1::2]  # ours: c c and -s s per pair
     finally:
         for hook in hooks:
             hook.remove()
