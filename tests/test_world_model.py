@@ -115,7 +115,7 @@ def test_given_actions_are_settled_slowly_and_then_seen(model: WorldModel, clip:
     (again,) = model.imagine_given(clip.observation, truth.actions, [1], states=future.states, tick=tick)
     assert calls == model.calls_given + model.calls
     apart = np.abs(future.rgb.astype(int) - again.rgb.astype(int))
-    assert apart.mean() < 0.05  # of 255: states came back from robot units, rounded
+    assert apart.mean() < 0.25  # of 255: states came back from robot units, rounded
 
 
 def test_given_motion_is_kept(model: WorldModel, clip: Clip) -> None:
