@@ -17,7 +17,7 @@ class RobotSettings:
     # "prefix": actions that will have been executed are given, those after them lean on the last chunk;
     # "guided": LeRobot's own guidance of the velocities
     rtc_method: Literal["prefix", "guided"] = "prefix"
-    # Training with the first 0..N actions given, N the largest delay to expect; 0: without
+    # Training every second sample with its first 1..N actions given, N the largest delay to expect; 0: none
     rtc_training_delay: int = 0
 
     # --- Imagining while the robot moves ---

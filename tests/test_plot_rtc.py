@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rtc_loop.driving import EXECUTED, drive
+from rtc_loop.driving import EXECUTED, Pilot, drive
 from rtc_loop.jumps import Drive, at_borders, within_chunks
 from rtc_loop.report import write_report
+from rtc_loop.wiping import Wiper
 from torch import Tensor
 
 
@@ -23,8 +24,6 @@ class Ramp:
 
     length: int = 32
     asked: list[int] = field(default_factory=list)  # what was left of the last chunk
-    low: Tensor = field(default_factory=lambda: torch.zeros(5))
-    high: Tensor = field(default_factory=lambda: torch.ones(5))
     after: Any = field(default_factory=lambda: SimpleNamespace(reset=lambda: None))
     policy: Any = field(default_factory=lambda: SimpleNamespace(reset=lambda: None))
 
@@ -40,6 +39,9 @@ class Ramp:
 
     def in_robot_units(self, chunk: Tensor) -> Tensor:
         return chunk
+
+    def scaled(self, actions: Tensor) -> Tensor:
+        return actions
 
 
 @pytest.mark.parametrize("delay", [1, 6, 12])
@@ -76,6 +78,27 @@ def test_the_report_is_written(tmp_path: Path) -> None:
     rough = {"largest": 0.1, "rms": 0.05}
     one = {"at_borders": rough, "within_chunks": rough, "borders": 3, "gaps": 0}
     rows = [{"delay": delay, "naive": one, "prefix": one} for delay in (1, 2)]
-    write_report(tmp_path / "out", {"fps": 15, "delays": rows})
+    write_report(tmp_path / "out", {"fps": 15, "demonstrations": rough, "delays": rows})
     assert json.loads((tmp_path / "out/rtc.json").read_text())["delays"] == rows
     assert (tmp_path / "out/rtc.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("episode", [1, 3])
+def test_the_operator_wipes_smoothly_and_starts_where_he_waited(episode: int) -> None:
+    operator = Wiper(60, 45)
+    steps = np.array([list(operator.get_action().values()) for _ in range(4 * 105)])
+    wiped = steps[episode * 105 : episode * 105 + 60]
+    waiting = steps[(episode - 1) * 105 + 60 : episode * 105]
+    assert np.ptp(waiting, axis=0).max() == 0 and np.abs(waiting[-1] - wiped[0]).max() == 0
+    speed = np.abs(np.diff(wiped[:, :2], axis=0)).max(axis=0)
+    bend = np.abs(np.diff(wiped[:, :2], n=2, axis=0)).max(axis=0)
+    assert (speed > 0.01).all() and (bend < speed / 3).all()
+    assert np.ptp(wiped[:, 2:], axis=0).max() == 0
+    assert (steps[:, :2] > [-1, 0.2]).all() and (steps[:, :2] < [1, 0.48]).all()
+
+
+def test_still_joints_do_not_count() -> None:
+    low, high = torch.tensor([0.0, 1.0, -1.0]), torch.tensor([2.0, 1.0, 1.0])
+    pilot = Pilot(None, None, None, low, high, "wipe the table")  # type: ignore[arg-type]
+    scaled = pilot.scaled(torch.tensor([[1.0, 1.0, 0.0], [2.0, 1.0, -1.0]]))
+    assert torch.equal(scaled, torch.tensor([[0.5, 0.5], [1.0, 0.0]]))

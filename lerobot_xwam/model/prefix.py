@@ -30,8 +30,12 @@ OF_ACTIONS = 2  # column of the actions' clock in `clock_times`
 
 
 def draw_prefix_lengths(most: int, uniforms: Tensor) -> Tensor:
-    """Whole numbers 0..most, all equally likely. uniforms: B in [0, 1) -> B"""
-    return (uniforms * (most + 1)).long().clamp(max=most)
+    """0 for every second sample, else 1..most, all equally likely. uniforms: B in [0, 1) -> B
+
+    A chunk without a prefix is the hardest, and every episode begins with one: were it only one length among
+    the others, a policy would hardly learn it.
+    """
+    return (2 * uniforms * most - most + 1).floor().long().clamp(min=0, max=most)
 
 
 def give_prefix(given: Latents, lengths: Tensor) -> Latents:

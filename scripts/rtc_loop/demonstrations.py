@@ -1,6 +1,8 @@
-"""The mock robot's own demonstrations, by its own expert, in simulated time: seconds instead of minutes.
+"""Demonstrations on the mock robot in simulated time: seconds instead of minutes.
 
-python scripts/rtc_loop/demonstrations.py FOLDER EPISODES FPS
+python scripts/rtc_loop/demonstrations.py FOLDER EPISODES FPS MOTION
+
+MOTION `lift` is that of the robot's own expert, `wipe` is scripts/rtc_loop/wiping.py.
 """
 
 from __future__ import annotations
@@ -22,8 +24,11 @@ from lerobot_xwam.robots.expert import XWAMMockExpert
 from lerobot_xwam.robots.mock import XWAMMock
 from lerobot_xwam.weights.output_folder import appearing_folder
 
+sys.path.insert(0, str(Path(__file__).parent.parent))  # started as a script
+from rtc_loop.wiping import Wiper
+
 EPISODE_S, RESET_S = 4.0, 3.0
-TASK = "lift the red cube"
+TASKS = {"lift": "lift the red cube", "wipe": "wipe the table"}
 
 
 def make_robot(fps: int, seed: int) -> XWAMMock:
@@ -35,31 +40,37 @@ def make_robot(fps: int, seed: int) -> XWAMMock:
     )
 
 
-def write_demonstrations(root: Path, episodes: int, fps: int) -> None:
+def make_operator(motion: str, fps: int) -> XWAMMockExpert | Wiper:
+    if motion == "wipe":
+        return Wiper(round(EPISODE_S * fps), round((EPISODE_S + RESET_S) * fps) - round(EPISODE_S * fps))
+    return XWAMMockExpert(XWAMMockExpertConfig(id="rtc", episode_s=EPISODE_S, reset_s=RESET_S))
+
+
+def write_demonstrations(root: Path, episodes: int, fps: int, motion: str) -> None:
     """What `lerobot-record` would write, without waiting for real time."""
     robot = make_robot(fps, seed=0)
-    expert = XWAMMockExpert(XWAMMockExpertConfig(id="rtc", episode_s=EPISODE_S, reset_s=RESET_S))
+    operator = make_operator(motion, fps)
     features = features_of(robot)
     with appearing_folder(root) as folder, quiet_encoders():
         folder.rmdir()  # LeRobot makes it itself
         length = round(EPISODE_S * fps)
         dataset = create_dataset(folder, f"local/{root.name}", fps, features, robot.name, length)
-        expert.connect()
+        operator.connect()
         robot.connect()
         try:
             for _ in trange(episodes, desc="demonstrations", unit="episode"):
                 for step in range(round((EPISODE_S + RESET_S) * fps)):
                     seen = robot.get_observation() if step < length else None
-                    action = expert.get_action()
+                    action = operator.get_action()
                     robot.send_action(action)
                     if seen is not None:
                         frame = build_dataset_frame(features, seen, prefix=OBS_STR)
                         frame |= build_dataset_frame(features, action, prefix=ACTION)
-                        dataset.add_frame({**frame, "task": TASK})
+                        dataset.add_frame({**frame, "task": TASKS[motion]})
                 dataset.save_episode()
         finally:
             dataset.finalize()
-            expert.disconnect()
+            operator.disconnect()
             robot.disconnect()
 
 
@@ -75,4 +86,4 @@ def features_of(robot: XWAMMock) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    write_demonstrations(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    write_demonstrations(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

@@ -25,11 +25,12 @@ from lerobot.utils.feature_utils import build_dataset_frame
 from torch import Tensor
 
 from lerobot_xwam.modeling_xwam import XWAMPolicy
-from rtc_loop.demonstrations import TASK, features_of, make_robot
+from rtc_loop.demonstrations import features_of, make_robot
 from rtc_loop.jumps import Drive
 
 METHODS = ("naive", "prefix")
 EXECUTED = 15  # actions of each chunk, the paper's
+STILL = 1e-6  # a joint whose targets differ by less does not move
 
 
 @dataclass(frozen=True)
@@ -41,19 +42,26 @@ class Pilot:
     after: Any
     low: Tensor  # A, range of the demonstrations' actions
     high: Tensor
+    task: str
 
     @classmethod
-    def load(cls, checkpoint: Path, low: Tensor, high: Tensor) -> Pilot:
+    def load(cls, checkpoint: Path, low: Tensor, high: Tensor, task: str) -> Pilot:
         config = PreTrainedConfig.from_pretrained(checkpoint)
         config.latent_cache = config.text_cache = None
         config.rtc_config = RTCConfig(execution_horizon=config.chunk_size - EXECUTED)
         policy = XWAMPolicy.from_pretrained(checkpoint, config=config).eval()
-        return cls(policy, *make_pre_post_processors(config, pretrained_path=str(checkpoint)), low, high)
+        processors = make_pre_post_processors(config, pretrained_path=str(checkpoint))
+        return cls(policy, *processors, low, high, task)
 
     def chunk(self, seen: dict[str, Any], **plan: Any) -> Tensor:
         """In model space.  # K A"""
-        batch = prepare_observation_for_inference(seen, torch.device("cpu"), TASK)
+        batch = prepare_observation_for_inference(seen, torch.device("cpu"), self.task)
         return self.policy.predict_action_chunk(self.before(batch), **plan)[0]
+
+    def scaled(self, actions: Tensor) -> Tensor:
+        """In units of the demonstrations' range, without joints that do not move.  # T A -> T a"""
+        span = self.high - self.low
+        return ((actions - self.low) / span)[:, span > STILL]
 
     def in_robot_units(self, chunk: Tensor) -> Tensor:
         return self.after(chunk[None])[0]
@@ -90,8 +98,7 @@ def drive(pilot: Pilot, method: str, delay: int, seed: int, fps: int, ticks: int
             chunk, actions = next_chunk, pilot.in_robot_units(next_chunk)
             execute(actions[delay:EXECUTED])
     wanted = EXECUTED + len(borders) * EXECUTED
-    scaled = (torch.stack(sent) - pilot.low) / (pilot.high - pilot.low)
-    return Drive(scaled.double().numpy(), borders, gaps=wanted - len(sent))
+    return Drive(pilot.scaled(torch.stack(sent)).double().numpy(), borders, gaps=wanted - len(sent))
 
 
 def returns_whole_chunk(pilot: Pilot, seed: int, fps: int) -> bool:

@@ -45,6 +45,11 @@ def within_chunks(drives: Sequence[Drive]) -> Roughness:
     return Roughness.of(np.concatenate([_bends(drive)[~_cut(drive)] for drive in drives]))
 
 
+def anywhere(drives: Sequence[Drive]) -> Roughness:
+    """Of all: what has no borders."""
+    return Roughness.of(np.concatenate([_bends(drive) for drive in drives]))
+
+
 def _bends(drive: Drive) -> Floats:
     """bends[i] is about actions[i : i + 3].  # T-2 A"""
     return np.diff(drive.actions, n=2, axis=0)

@@ -35,9 +35,11 @@ def plot(file: Path, content: dict[str, Any]) -> None:
             axes.plot(delays, values, "o-", color=colour, label=LABELS[method])
         inside = [row["prefix"]["within_chunks"][measure] for row in rows]
         axes.plot(delays, inside, ":", color="tab:gray", label="within chunks (prefix)")
+        learnt = content["demonstrations"][measure]
+        axes.axhline(learnt, color="tab:gray", linewidth=0.8, label="the motions themselves")
         axes.set(
             xlabel=f"delay of a chunk [actions at {content['fps']} Hz]",
-            ylabel="second difference of the actions [range of the demonstrations]",
+            ylabel="second difference of the actions\n[share of their range]",
             title={"largest": "largest jump where chunks meet", "rms": "RMS where chunks meet"}[measure],
             yscale="log",
             xticks=delays,
