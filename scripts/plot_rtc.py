@@ -203,7 +203,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--demonstrations", type=int, default=40, help="to train on (default 40)")
     parser.add_argument("--steps", type=int, default=3000, help="of training (default 3000)")
     parser.add_argument("--delays", type=int, nargs="+", default=list(range(1, 13)), help="default 1 to 12")
-    parser.add_argument("--episodes", type=int, default=3, help="driven for each delay (default 3)")
+    parser.add_argument("--episodes", type=int, default=10, help="driven for each delay (default 10)")
     parser.add_argument("--ticks", type=int, default=75, help="actions of an episode (default 75)")
     parser.add_argument("--fps", type=int, default=15, help="control rate (default 15)")
     parser.add_argument("--out", type=Path, default=Path("outputs/rtc"))

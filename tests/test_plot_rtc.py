@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rtc_loop.driving import EXECUTED, Pilot, drive
+from rtc_loop.driving import EXECUTED, Pilot, drive, returns_whole_chunk
 from rtc_loop.jumps import Drive, at_borders, within_chunks
+from rtc_loop.known import known_pilot
 from rtc_loop.report import write_report
 from rtc_loop.wiping import Wiper
 from torch import Tensor
@@ -57,6 +58,19 @@ def test_naive_switching_jumps_and_going_on_does_not(delay: int) -> None:
         assert within_chunks([done]).largest < 1e-5
     assert jumps["naive"].largest == pytest.approx(0.1, abs=0.02)
     assert jumps["prefix"].largest < 1e-5
+
+
+@pytest.mark.parametrize("delay", [1, 2, 12])
+def test_with_the_best_network_chunks_meet_without_a_jump(delay: int) -> None:
+    """On the mock robot, through the policy as it ships; only the network is replaced by its ideal."""
+    pilot, met = known_pilot(), {}
+    for method in ("naive", "prefix"):
+        drives = [drive(pilot, method, delay, seed, fps=15, ticks=60) for seed in (1000, 1001)]
+        assert sum(each.gaps for each in drives) == 0
+        met[method] = at_borders(drives)
+    assert met["naive"].largest > 3 * met["prefix"].largest
+    assert met["naive"].rms > 3 * met["prefix"].rms
+    assert returns_whole_chunk(pilot, 1000, fps=15)
 
 
 def test_gaps_are_counted() -> None:
