@@ -16,6 +16,7 @@ import math
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -129,16 +130,28 @@ def keep(settings: dict[str, Any], folder: Path) -> bool:
     return False
 
 
-def evaluation(path: str | Path, tasks: str, episodes: int, seed: int, folder: Path) -> list[str]:
+@dataclass(frozen=True)
+class Scene:
+    """What a policy sees of the simulator, and what its actions are; by default as the shipped model."""
+
+    cameras: str = "front,hand,second"
+    arms: int = 2
+    interface: str = "raw"
+
+
+def evaluation(
+    path: str | Path, tasks: str, episodes: int, seed: int, folder: Path, scene: Scene | None = None
+) -> list[str]:
     """The command that every policy of every table is evaluated with."""
+    scene = scene or Scene()
     return [
         str(BIN / "lerobot-eval"),
         f"--policy.path={path}",
         "--env.type=xwam_robosuite",
         f"--env.task={tasks}",
-        "--env.cameras=front,hand,second",
-        "--env.arms=2",
-        "--env.interface=raw",
+        f"--env.cameras={scene.cameras}",
+        f"--env.arms={scene.arms}",
+        f"--env.interface={scene.interface}",
         f"--eval.n_episodes={episodes}",
         "--eval.batch_size=1",
         "--eval.use_async_envs=false",

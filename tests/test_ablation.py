@@ -124,6 +124,20 @@ def test_everything_a_number_depends_on_is_recorded(inputs: dict[str, Any]) -> N
     assert {"version of lerobot", "version of torch", "version of lerobot_policy_xwam"} <= known.keys()
 
 
+def test_the_simulator_shows_what_it_showed_when_data_was_collected(
+    inputs: dict[str, Any], tmp_path: Path
+) -> None:
+    shipped = {"cameras": "front,hand,second", "arms": 2, "interface": "raw"}
+    assert settings.gather(**inputs)["scene"] == shipped  # the dataset does not tell
+    about = tmp_path / "held-out/meta/collected.json"
+    collected = {"cameras": ["front", "hand"], "arms": 0, "interface": "ee", "size": [96, 128]}
+    about.write_text(json.dumps({**json.loads(about.read_text()), "settings": collected}))
+    known = settings.gather(**inputs)
+    workshop = Workshop(tmp_path, Path("c"), Path("l"), Path("h"), known, Timings(tmp_path / "t"))
+    success, _ = workshop.measurements(Run(VARIANTS["none"], 0))[0]
+    assert {"--env.cameras=front,hand", "--env.arms=0", "--env.interface=ee"} <= set(success.command)
+
+
 def test_what_training_saw_is_not_held_out(inputs: dict[str, Any], tmp_path: Path) -> None:
     own = {**inputs, "held_out": tmp_path / "train"}
     with pytest.raises(ValueError, match=r"episodes \[1\] were trained on"):

@@ -21,7 +21,7 @@ from typing import Any
 
 import stages
 from resumable import BIN, LAST, train, trained_steps
-from robosuite_table import evaluation
+from robosuite_table import Scene, evaluation
 from stages import Stage
 
 from lerobot_xwam.data.latent_store.manifest import DATASET
@@ -91,6 +91,7 @@ class Workshop:
                     known["episodes of each task"],
                     known["first evaluation seed"],
                     folder / "success",
+                    Scene(**known["scene"]),
                 )
             ),
             result=folder / "success/eval_info.json",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import platform
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from robosuite_table import Scene
 
 from lerobot_xwam.data.latent_store.fingerprint import value_mark
 from lerobot_xwam.data.latent_store.manifest import DATASET, Manifest, differences, listed
@@ -63,6 +66,7 @@ def gather(
         "known training scenes": len(trained),  # 0: the dataset does not tell its seeds
         "held out": {"dataset": str(held_out), "mark": _mark(held_out), "episodes": held_out_episodes},
         "held out stride": stride,
+        "scene": _scene(held_out),
         "tasks": tasks,
         "episodes of each task": episodes,
         "first evaluation seed": first_seed,
@@ -130,6 +134,15 @@ def _scenes(root: Path, episodes: list[int] | None) -> set[tuple[str, int]]:
     held = json.loads((root / ABOUT).read_text(encoding="utf-8"))["episodes"]
     chosen = range(len(held)) if episodes is None else episodes
     return {(held[number]["task"], int(held[number]["seed"])) for number in chosen}
+
+
+def _scene(root: Path) -> dict[str, Any]:
+    """How the simulator was set up when this was collected: so it is set up to evaluate."""
+    about = root / ABOUT
+    known = json.loads(about.read_text(encoding="utf-8")).get("settings") if about.is_file() else None
+    if known is None:
+        return asdict(Scene())
+    return asdict(Scene(",".join(known["cameras"]), known["arms"], known["interface"]))
 
 
 def _mark(root: Path) -> str:
