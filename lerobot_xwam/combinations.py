@@ -20,7 +20,7 @@ def refuse_bad_combinations(config: XWAMConfig) -> None:
         "depth": ("interleaved", "none", "sequence", "channel"),
         "noise_law": ("ans", "decoupled", "synchronous"),
         "time_law": ("uniform", "beta"),
-        "dtype": ("bfloat16", "float32"),
+        "dtype": ("bfloat16", "float32"),  # "auto" has become one of them
         "weights_dtype": ("", "bfloat16", "float32"),
         "depth_unit": ("mm", "m"),
     }.items():

@@ -16,6 +16,7 @@ from .codecs.depth import DEPTH_CODEC_VERSION
 from .combinations import refuse_bad_combinations
 from .data.missing import refuse_missing
 from .data.views import Augmentation
+from .fast_dtype import fast_dtype
 from .format_version import FORMAT_VERSION, FormatVersion
 from .model.fusion import DepthMode
 from .model.losses import LossWeights
@@ -104,7 +105,8 @@ class XWAMConfig(PreTrainedConfig, RobotSettings, SpeedSettings):
     text_dim: int = FROM_PRESET
     text_tokens: int = FROM_PRESET
     depth: DepthMode = "interleaved"  # the others are the paper's ablation
-    dtype: Literal["", "bfloat16", "float32"] = ""  # of the large products: "bfloat16" or "float32"
+    # Of the large products. "auto": bfloat16 where the device has it in hardware, else float32.
+    dtype: Literal["", "auto", "bfloat16", "float32"] = ""
 
     # --- Training ---
     noise_law: NoiseLaw = "ans"  # the others are the paper's ablation
@@ -170,6 +172,8 @@ class XWAMConfig(PreTrainedConfig, RobotSettings, SpeedSettings):
         for name, value in PRESETS[self.preset].items():
             if not getattr(self, name):
                 setattr(self, name, value)
+        if self.dtype == "auto":
+            self.dtype = fast_dtype(self.device)
         if not self.n_action_steps:
             self.n_action_steps = self.chunk_size
         refuse_bad_combinations(self)

@@ -19,6 +19,7 @@ from .caching.reading import LatentCache
 from .codecs.bundle import Codecs
 from .configuration_xwam import XWAMConfig
 from .data.batch import SOURCE, Clip
+from .fast_dtype import warn_of_emulation
 from .model.fusion import given_of, join_depth
 from .model.losses import LossDivisors, LossMasks, xwam_loss
 from .model.noise import CLOCK, add_noise, clock_times, draw_noise, draw_times, velocity
@@ -45,6 +46,8 @@ class XWAMPolicy(ActingPolicy):
         """
         super().__init__(config)
         config.validate_features()
+        if config.dtype == "bfloat16":
+            warn_of_emulation(config.device or "cpu")
         self.codecs = Codecs(
             config.codecs,
             config.codecs_revision,

@@ -220,7 +220,7 @@ install_with_pins() { # what (in words), then pip's arguments
   local what="$1" pins="$ROOT/constraints.txt"
   shift
   if command -v uv >/dev/null; then
-    with_sign_of_life "installing $what with uv ..." uv pip install --python "$VENV/bin/python" -c "$pins" "$@" && return
+    with_sign_of_life "installing $what with uv ..." uv pip install --compile-bytecode --python "$VENV/bin/python" -c "$pins" "$@" && return
     say "uv could not; trying with pip, which also reads pip's own settings"
     : >"$SETUP_LOG"
   fi

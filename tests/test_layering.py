@@ -11,7 +11,15 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lerobot_xwam"
 
 BRICKS = {"model", "codecs", "space", "weights", "data", "benchmarks"}
-BRICKS |= {"configuration_xwam", "robot_settings", "speed_settings", "features", "presets", "files"}
+BRICKS |= {
+    "fast_dtype",
+    "configuration_xwam",
+    "robot_settings",
+    "speed_settings",
+    "features",
+    "presets",
+    "files",
+}
 POLICY = BRICKS | {"modeling_xwam", "processor_xwam", "imagination", "model_card", "pictures", "training"}
 POLICY |= {"caching", "checkpoints", "evaluation_results", "adapters", "publishing", "acting"}
 POLICY |= {"packing", "processor_mixture", "one_source", "safety", "monitoring"}
@@ -63,8 +71,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pictures": {"files"},
     "weights": {"model", "codecs", "configuration_xwam", "presets", "files", "data"},
     "configuration_xwam": {"benchmarks", "model", "codecs", "data", "presets", "features", "training"}
-    | {"robot_settings", "speed_settings", "combinations", "format_version"},
+    | {"robot_settings", "speed_settings", "combinations", "format_version", "fast_dtype"},
     "format_version": set(),
+    "fast_dtype": set(),
     "robot_settings": set(),
     "speed_settings": set(),
     "combinations": {"configuration_xwam", "benchmarks", "codecs", "model"},
