@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,3 +44,20 @@ def held(folder: Path) -> Iterator[int]:
         yield handle
     finally:
         os.close(handle)
+
+
+@contextmanager
+def saying_what_is_kept(folder: Path, kept: Callable[[], str]) -> Iterator[None]:
+    """On a full disk and on Ctrl-C: what is kept, and that the same command goes on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            f"the disk of {folder.parent} is full. {kept()}; free some space and run the same command again, "
+            "it goes on from there"
+        ) from error
+    except KeyboardInterrupt:
+        print(f"{kept()}; the same command goes on from there", file=sys.stderr)
+        raise

@@ -10,6 +10,7 @@ import sys
 import sysconfig
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -119,8 +120,10 @@ def test_an_interrupt_stops_what_is_evaluating(environment: dict[str, str], tmp_
     command = ["bash", str(SCRIPTS / "eval_robocasa.sh"), "--policy", "p", "--out", str(out)]
     command += ["--tasks", "CloseDrawer", "OpenDrawer"]
     hangs = {**environment, "FAKE_HANGS": "CloseDrawer"}
+    # Who starts pytest in the background of a shell has SIGINT ignored, and so would its children.
+    hear: Any = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     process = subprocess.Popen(
-        command, env=hangs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command, env=hangs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **hear
     )
     start = time.monotonic()
     while not (tmp_path / "calls").exists():

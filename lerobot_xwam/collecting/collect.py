@@ -6,10 +6,8 @@ dataset is made of them and renamed to OUT.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +21,7 @@ from lerobot_xwam.collecting.settings import Settings
 from lerobot_xwam.collecting.staging import staged
 from lerobot_xwam.collecting.workers import Workers, started
 from lerobot_xwam.envs.robosuite.experts.play import STEPS as PLAYED
-from lerobot_xwam.files import appearing, held
+from lerobot_xwam.files import appearing, held, saying_what_is_kept
 from lerobot_xwam.weights.output_folder import refuse_existing, require_space
 
 # Bytes per pixel and camera, measured at 96x128: colour and depth, compressed; video in the dataset.
@@ -40,7 +38,8 @@ def collect(settings: Settings, episodes: int, out: Path, workers: int) -> dict[
         raise ValueError(f"--workers {workers}: at least one is needed")
     refuse_existing(out)
     partial = out.parent / f"{out.name}.partial"
-    with _opened(partial, settings), _full_disk_explained(out):
+    keeping = saying_what_is_kept(out, lambda: f"{kept_so_far(out)} episodes are kept in {partial}")
+    with _opened(partial, settings), keeping:
         folder = partial / "episodes"
         folder.mkdir(exist_ok=True)
         plan = _resumed(settings, episodes, folder)
@@ -166,22 +165,3 @@ def _opened(partial: Path, settings: Settings) -> Iterator[None]:
             with appearing(known) as path:
                 path.write_text(settings.to_json(), encoding="utf-8")
         yield
-
-
-@contextmanager
-def _full_disk_explained(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise OSError(
-            f"the disk of {out.parent} is full. {kept_so_far(out)} episodes are kept in {out.name}.partial; "
-            "free some space and run the same command again, it goes on from there"
-        ) from error
-    except KeyboardInterrupt:
-        print(
-            f"{kept_so_far(out)} episodes are kept in {out}.partial; the same command goes on from there",
-            file=sys.stderr,
-        )
-        raise

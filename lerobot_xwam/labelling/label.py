@@ -6,11 +6,9 @@ them and the old one's files, read back, and renamed to OUT. The old dataset is 
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +20,7 @@ from tqdm import tqdm
 from ..data.writing import quiet_encoders
 from ..estimating.alignment import Fit
 from ..estimating.estimator import Estimator
-from ..files import appearing, held
+from ..files import appearing, held, saying_what_is_kept
 from ..weights.output_folder import refuse_existing, require_space
 from .anchors import possible
 from .assembling import assemble, others
@@ -47,7 +45,8 @@ def add_depth(
         raise ValueError(f"--out {out}: inside of the dataset that is read; choose a place beside it")
     refuse_what_cannot_be(settings, source)
     partial = out.parent / f"{out.name}.partial"
-    with _opened(partial, settings), _explained(out, partial), quiet_encoders():
+    keeping = saying_what_is_kept(out, lambda: _kept(partial))
+    with _opened(partial, settings), keeping, quiet_encoders():
         work = Labeller(settings, source, estimator, partial / "episodes")
         work.folder.mkdir(exist_ok=True)
         remove_leftovers(work.folder)
@@ -215,24 +214,9 @@ def _opened(partial: Path, settings: Settings) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _explained(out: Path, partial: Path) -> Iterator[None]:
-    def kept() -> str:
-        count = len(list((partial / "episodes").glob(f"*/*{FOUND}")))
-        return f"{count} episodes of depth are kept in {partial}"
-
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise OSError(
-            f"the disk of {out.parent} is full. {kept()}; free some space and run the same command again, it "
-            "goes on from there"
-        ) from error
-    except KeyboardInterrupt:
-        print(f"{kept()}; the same command goes on from there", file=sys.stderr)
-        raise
+def _kept(partial: Path) -> str:
+    count = len(list((partial / "episodes").glob(f"*/*{FOUND}")))
+    return f"{count} episodes of depth are kept in {partial}"
 
 
 def _matrices(camera: str) -> tuple[str, str]:

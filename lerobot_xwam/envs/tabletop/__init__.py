@@ -9,7 +9,8 @@ world.py      kinematic state: arms, cubes, grasping, success
 scene.py      world state -> primitives to draw
 interfaces.py state and action vectors: `ee` (end effector) and `native` (joints)
 expert.py     scripted expert
+play.py       arms that wander, for a world model that has to follow any action
 env.py        gymnasium environment
 config.py     LeRobot registration as `--env.type=xwam_tabletop`
-dataset.py    expert episodes as a LeRobotDataset
+dataset.py    episodes as a LeRobotDataset
 """

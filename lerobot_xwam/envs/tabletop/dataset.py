@@ -1,4 +1,4 @@
-"""Expert episodes of the tabletop world as a LeRobotDataset on disk."""
+"""Episodes of the tabletop world as a LeRobotDataset on disk."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from lerobot_xwam.data.writing import create_dataset, quiet_encoders
 from lerobot_xwam.envs.tabletop.env import Observation, TabletopEnv
 from lerobot_xwam.envs.tabletop.expert import Expert
 from lerobot_xwam.envs.tabletop.interfaces import action_names, action_towards, state_names
+from lerobot_xwam.envs.tabletop.play import Player
 from lerobot_xwam.envs.tabletop.tasks import get_task
 
 LONGEST_EPISODE = 128  # the encoder's queue holds a whole episode: LeRobot drops frames that do not fit
@@ -29,6 +30,19 @@ def expert_episode(env: TabletopEnv, seed: int) -> Iterator[tuple[Observation, N
         yield observation, action
         observation, *_ = env.step(action)
     assert env.world.is_success(), f"the expert failed on {env.task!r} with seed {seed}"
+
+
+def play_episode(env: TabletopEnv, seed: int) -> Iterator[tuple[Observation, NDArray[np.float32]]]:
+    """The same of arms that wander. Nothing ends it early, not even a cube that happens to be lifted."""
+    observation, _ = env.reset(seed=seed)
+    player = Player(env.world, np.random.default_rng(seed))
+    while not player.done:
+        action = action_towards(env.world, player.targets(env.world), env.interface)
+        yield observation, action
+        observation, *_ = env.step(action)
+
+
+BEHAVIOURS = {"expert": expert_episode, "play": play_episode}
 
 
 def write_dataset(
@@ -46,8 +60,9 @@ def write_dataset(
     camera_matrices: bool = False,
     repo_id: str | None = None,
     progress: bool = True,
+    behaviour: str = "expert",
 ) -> Path:
-    """Write expert episodes with seeds seed, seed+1, ... as a LeRobotDataset v3; returns its folder.
+    """Write episodes with seeds seed, seed+1, ... as a LeRobotDataset v3; returns its folder.
 
     Depth goes to `observation.images.<camera>_depth`. Camera matrices are written only if asked for: LeRobot
     takes float features for robot state unless the policy names its input features itself.
@@ -73,7 +88,7 @@ def write_dataset(
         )
         try:
             for episode in trange(episodes, desc="episodes", unit="episode", disable=not progress):
-                for observation, action in expert_episode(env, seed + episode):
+                for observation, action in BEHAVIOURS[behaviour](env, seed + episode):
                     instruction = env.task_description
                     dataset.add_frame(_frame(observation, action, instruction, env, depth, camera_matrices))
                 dataset.save_episode()
