@@ -27,7 +27,7 @@ class Player:
     def __init__(self, world: World, rng: np.random.Generator) -> None:
         self._rng = rng
         self._at = [waypoint_of(arm, arm.joints) for arm in world.arms]
-        self._motions = [np.zeros(5) for _ in world.arms]
+        self._motions: list[Array] = [np.zeros(5) for _ in world.arms]
         self._left = [0 for _ in world.arms]
         self._step = 0
 
