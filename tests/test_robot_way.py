@@ -197,7 +197,7 @@ def test_the_way_with_poses(tmp_path: Path) -> None:
     assert features["observation.state"]["names"] == POSE
     assert features["action"]["names"][0] == "left_dx.pos" and len(features["action"]["names"]) == 7
     assert "X-WAM interface 'ee'" in train(tmp_path / "recorded", tmp_path / "trained")
-    for strategy, inference in (("base", "rtc"), ("sentry", "sync")):
+    for strategy, inference in (("base", "rtc"), ("base", "sync"), ("sentry", "sync")):
         options = rollout_options(tmp_path / "trained", f"--strategy.type={strategy}", "--duration=2")
         options += ["--robot.interface=ee", f"--inference.type={inference}"]
         options += ["--return_to_initial_position=true"]

@@ -268,7 +268,15 @@ def test_this_machine_needs_no_flag(host: str) -> None:
 def test_others_do(host: str) -> None:
     with pytest.raises(ValueError, match=r"SSH tunnel.*--expose-to-network"):
         serve._check(options(host=host))
-    serve._check(options(host=host, expose_to_network=True))
+    exposed = options(host=host, expose_to_network=True, policy="p")
+    serve._check(exposed)
+    assert "without password" in serve._greeting(exposed, f"{host}:8080", 32).partition("serving")[0]
+
+
+def test_nobody_is_warned_of_this_machine() -> None:
+    assert serve._greeting(options(policy="p"), "127.0.0.1:8080", 32).startswith(
+        "serving p on 127.0.0.1:8080"
+    )
 
 
 def test_a_port_that_is_taken_is_not_shared(served: Any, address: str) -> None:
@@ -281,12 +289,11 @@ def test_a_port_that_is_taken_is_not_shared(served: Any, address: str) -> None:
 
 @pytest.mark.slow
 def test_the_commands(checkpoint: Path, tmp_path: Path) -> None:
-    """lerobot-xwam serve, exposed and so with its warning, and LeRobot's client, each in its own process."""
+    """lerobot-xwam serve and LeRobot's client, each in its own process."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     server = subprocess.Popen(
         [
             *(BIN / "lerobot-xwam", "serve", "--policy", checkpoint, "--port", "0", "--fps", str(FPS)),
-            *("--host", "0.0.0.0", "--expose-to-network"),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -302,8 +309,7 @@ def test_the_commands(checkpoint: Path, tmp_path: Path) -> None:
             line = server.stdout.readline()
             assert line, said
             said += line
-        assert "WARNING: listening on 0.0.0.0" in said and "without password" in said
-        port = re.search(r"0\.0\.0\.0:(\d+)", said).group(1)
+        port = re.search(r"127\.0\.0\.1:(\d+)", said).group(1)
         client = subprocess.Popen(
             [
                 *(sys.executable, "-m", "lerobot.async_inference.robot_client", "--robot.type=xwam_mock"),

@@ -70,17 +70,20 @@ def run(arguments: argparse.Namespace) -> None:
         server,
         address,
     ):
-        if arguments.expose_to_network and not is_loopback(arguments.host):
-            print(EXPOSED.format(address=address), flush=True)
-        print(
-            f"serving {arguments.policy} on {address}, without password or encryption; Ctrl-C ends it\n"
-            f"client: python -m lerobot.async_inference.robot_client --server_address={address} "
-            f"--policy_type=xwam --pretrained_name_or_path={arguments.policy} "
-            f"--actions_per_chunk={served.policy.config.chunk_size} --aggregate_fn_name=latest_only "
-            f"--fps={arguments.fps} --robot.type=... --task=...",
-            flush=True,
-        )
+        print(_greeting(arguments, address, served.policy.config.chunk_size), flush=True)
         server.wait_for_termination()
+
+
+def _greeting(arguments: argparse.Namespace, address: str, chunk: int) -> str:
+    """What is served, who can reach it, and the client's command."""
+    text = (
+        f"serving {arguments.policy} on {address}, without password or encryption; Ctrl-C ends it\n"
+        f"client: python -m lerobot.async_inference.robot_client --server_address={address} "
+        f"--policy_type=xwam --pretrained_name_or_path={arguments.policy} "
+        f"--actions_per_chunk={chunk} --aggregate_fn_name=latest_only "
+        f"--fps={arguments.fps} --robot.type=... --task=..."
+    )
+    return text if is_loopback(arguments.host) else f"{EXPOSED.format(address=address)}\n{text}"
 
 
 def _check(arguments: argparse.Namespace) -> None:
