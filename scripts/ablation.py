@@ -47,7 +47,8 @@ def main() -> int:
             runs = all_runs(arguments.only, arguments.seeds)
             if arguments.latency_again:
                 for path in workshop.out.glob("runs/*/latency.json"):
-                    path.unlink()
+                    if (path.parent / "policy").is_dir():
+                        path.unlink()
             if not arguments.report:
                 perform_all(workshop, runs, arguments.seeds)
             print(report(workshop, arguments.seeds))

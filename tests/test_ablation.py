@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -237,6 +238,8 @@ def test_nothing_is_done_twice(workshop: Workshop, monkeypatch: pytest.MonkeyPat
     (folder / "imagined/metrics.json").unlink()
     perform(workshop, run, lambda: None)
     assert performed[4:] == ["imagined"]
+    shutil.rmtree(folder / "policy")  # its results are kept, its weights are not
+    assert workshop.todo(run) == []
 
 
 def test_what_is_measured_are_the_averaged_weights_as_they_act(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ class Workshop:
     def todo(self, run: Run) -> list[tuple[str, int]]:
         """(kind of work, units of it) that this run still needs."""
         left = [(stage.name, units) for stage, units in self.measurements(run) if not stage.result.is_file()]
-        if not (self.folder(run) / "policy").is_dir():
+        if left and not (self.folder(run) / "policy").is_dir():  # of a finished run it may be removed
             steps = self.settings["steps"] - trained_steps(self.folder(run) / "train")
             left.insert(0, ("train", steps))
         return left
