@@ -27,7 +27,8 @@ from typing import Any
 
 import stages
 from ablating.estimate import START_S, in_words
-from ablating.settings import keep, machine
+from ablating.machine import machine
+from ablating.settings import keep
 from peering.demonstrations import episodes_of, write_view
 from peering.table import found, markdown
 from resumable import BIN, LAST, seconds_per_step, train, trained_steps

@@ -18,7 +18,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ablating.settings import keep, machine
+from ablating.machine import machine
+from ablating.settings import keep
 from evidencing.report import write_report
 from evidencing.simulator import Collected, Simulator, starts
 from evidencing.trial import try_all

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import torch
-from settings import machine
+from machine import machine
 from tqdm import tqdm
 
 from lerobot_xwam.files import appearing

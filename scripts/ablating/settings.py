@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -90,16 +88,6 @@ def keep(settings: dict[str, Any], out: Path) -> None:
         raise ValueError(f"{out}: a folder with other things in it; choose another with --out")
     with appearing(path) as file:
         file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-
-
-def machine() -> str:
-    """Where a latency was measured."""
-    models = []
-    if (cpus := Path("/proc/cpuinfo")).is_file():
-        lines = cpus.read_text(encoding="utf-8").splitlines()
-        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    name = models[0] if models else platform.processor() or platform.machine()
-    return f"{name}, {os.cpu_count()} cores"
 
 
 def refuse_seen(
