@@ -144,7 +144,7 @@ def test_pictures_are_lively() -> None:
         expert = Expert(env.world, np.random.default_rng(2))
         while not expert.done:
             env.world.step(expert.targets(env.world))
-        after = env._observe()
+        after = env.observe()
         for name in env.cameras:
             first, last = before["pixels"][name].astype(int), after["pixels"][name].astype(int)
             assert first.std() > 20 and (np.abs(first - last).max(axis=2) > 40).mean() > 0.02, name

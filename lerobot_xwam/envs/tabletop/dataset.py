@@ -34,8 +34,9 @@ def expert_episode(env: TabletopEnv, seed: int) -> Iterator[tuple[Observation, N
 
 def play_episode(env: TabletopEnv, seed: int) -> Iterator[tuple[Observation, NDArray[np.float32]]]:
     """The same of arms that wander. Nothing ends it early, not even a cube that happens to be lifted."""
-    observation, _ = env.reset(seed=seed)
+    env.reset(seed=seed)
     player = Player(env.world, np.random.default_rng(seed))
+    observation = env.observe()
     while not player.done:
         action = action_towards(env.world, player.targets(env.world), env.interface)
         yield observation, action

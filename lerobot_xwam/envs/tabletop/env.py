@@ -85,7 +85,7 @@ class TabletopEnv(gym.Env[Observation, NDArray[Any]]):
         self._world = random_world(self._task, self.np_random, (options or {}).get("target"))
         self._looks = random_looks(self.np_random)
         self._steps = 0
-        return self._observe(), self._info()
+        return self.observe(), self._info()
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One control step."""
@@ -93,21 +93,15 @@ class TabletopEnv(gym.Env[Observation, NDArray[Any]]):
         self._steps += 1
         success = self.world.is_success()
         truncated = not success and self._steps >= self._max_episode_steps
-        return self._observe(), float(success), success, truncated, self._info()
+        return self.observe(), float(success), success, truncated, self._info()
 
     def render(self) -> NDArray[np.uint8]:
         """The first camera at the size for videos.  # H W 3"""
         view = camera(self.cameras[0], self.world, self.visualization_size)
         return render(view, build_scene(self.world, self._known_looks()))[0]
 
-    def _info(self) -> dict[str, Any]:
-        return {"is_success": self.world.is_success(), "task": self.world.instruction}
-
-    def _known_looks(self) -> Looks:
-        assert self._looks is not None  # drawn together with the world
-        return self._looks
-
-    def _observe(self) -> Observation:
+    def observe(self) -> Observation:
+        """What there is to see now."""
         scene = build_scene(self.world, self._known_looks())
         observation: Observation = {"pixels": {}, "agent_pos": measure(self.world, self.interface)}
         for name in self.cameras:
@@ -120,6 +114,13 @@ class TabletopEnv(gym.Env[Observation, NDArray[Any]]):
                 observation[f"cam_{name}_intrinsics"] = view.intrinsics.astype(np.float32)
                 observation[f"cam_{name}_extrinsics"] = view.extrinsics.astype(np.float32)
         return observation
+
+    def _info(self) -> dict[str, Any]:
+        return {"is_success": self.world.is_success(), "task": self.world.instruction}
+
+    def _known_looks(self) -> Looks:
+        assert self._looks is not None  # drawn together with the world
+        return self._looks
 
     def _observation_space(self) -> spaces.Dict:
         height, width = self.size

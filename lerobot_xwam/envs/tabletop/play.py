@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lerobot_xwam.envs.tabletop.expert import waypoint_joints, waypoint_of
+from lerobot_xwam.envs.tabletop.expert import waypoint_joints
 from lerobot_xwam.envs.tabletop.world import CUBE_SIZE, World
 from lerobot_xwam.space.rotations import Array
 
@@ -17,16 +17,18 @@ STRETCH = (6, 33)  # steps of one motion; from, to (exclusive)
 SPEED = (0.002, 0.012)  # metres a step
 TURN = 0.02  # radians a step, standard deviation
 RESTS, SWITCHES = 0.1, 0.25  # how often a motion is a rest, moves the fingers
-LOW = np.array([0.22, -0.22, CUBE_SIZE / 2])  # metres, from the arm's column: the room that a hand keeps to
+LOW = np.array([0.22, -0.22, CUBE_SIZE / 2])  # metres from the column's foot: the room of a hand
 HIGH = np.array([0.58, 0.22, 0.30])
 
 
 class Player:
-    """Joint targets that lead nowhere in particular."""
+    """Joint targets that lead nowhere in particular. Puts the arms somewhere to begin with."""
 
     def __init__(self, world: World, rng: np.random.Generator) -> None:
         self._rng = rng
-        self._at = [waypoint_of(arm, arm.joints) for arm in world.arms]
+        self._at = [np.array([*self._somewhere(arm.base), 0.0, 1.0]) for arm in world.arms]
+        for arm, at in zip(world.arms, self._at, strict=True):
+            arm.joints = waypoint_joints(arm, at)
         self._motions: list[Array] = [np.zeros(5) for _ in world.arms]
         self._left = [0 for _ in world.arms]
         self._step = 0
@@ -40,6 +42,10 @@ class Player:
         """Joint targets of every arm for the next control step."""
         self._step += 1
         return [waypoint_joints(arm, self._next(index, arm.base)) for index, arm in enumerate(world.arms)]
+
+    def _somewhere(self, base: Array) -> Array:
+        """In the room, in the world.  # 3"""
+        return self._rng.uniform(LOW, HIGH) + np.array([*base, 0.0])
 
     def _next(self, index: int, base: Array) -> Array:
         """The next waypoint of an arm.  # 5"""
