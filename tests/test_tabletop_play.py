@@ -42,7 +42,7 @@ def test_every_direction_is_tried_and_none_is_preferred(played: tuple[np.ndarray
     assert (np.abs(moves.mean(axis=0)) < 0.2 * moves.std(axis=0)).all()
     for axis in range(3):
         there, back = (moves[:, axis] > 1e-4).mean(), (moves[:, axis] < -1e-4).mean()
-        assert there > 0.35 and back > 0.35
+        assert there > 0.3 and back > 0.3  # about 70 motions in all
     assert (states[..., 7] < 0.5).any() and (states[..., 7] > 0.9).any()
     assert len(np.unique(states[:, 0, :3].round(3), axis=0)) > EPISODES / 2
 
