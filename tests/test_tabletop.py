@@ -10,9 +10,8 @@ from lerobot.envs.factory import make_env, make_env_config
 from lerobot.envs.utils import env_to_policy_features, preprocess_observation
 from scipy.spatial.transform import Rotation
 
-from lerobot_xwam.envs.tabletop import dataset as dataset_module
 from lerobot_xwam.envs.tabletop.cameras import HAND_EYE, STATIC
-from lerobot_xwam.envs.tabletop.dataset import expert_episode, write_dataset
+from lerobot_xwam.envs.tabletop.dataset import BEHAVIOURS, expert_episode, write_dataset
 from lerobot_xwam.envs.tabletop.env import TabletopEnv
 from lerobot_xwam.envs.tabletop.expert import Expert
 from lerobot_xwam.envs.tabletop.interfaces import (
@@ -351,7 +350,7 @@ def test_interrupted_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
                 raise KeyboardInterrupt
             yield frame
 
-    monkeypatch.setattr(dataset_module, "expert_episode", interrupted)
+    monkeypatch.setitem(BEHAVIOURS, "expert", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_dataset(tmp_path / "half", episodes=2, cameras=["front"], size=(16, 24), progress=False)
     assert list(tmp_path.iterdir()) == []

@@ -67,7 +67,8 @@ def test_passes_have_the_gradient_of_the_whole_batch(settings: dict[str, Any], m
     assert logs_in_passes == pytest.approx(logs, rel=1e-5)
     assert found.keys() == wanted.keys()
     for name, gradient in wanted.items():
-        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6 * gradient.abs().max().item())
+        rounding = 5e-6 * gradient.abs().max().item()  # of sums in another order
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=rounding)
 
 
 def test_passes_in_training_are_the_same_training(tmp_path: Path) -> None:
