@@ -1,12 +1,12 @@
 """The paper's two ablations at small size and equal compute: where depth travels, and how noise is drawn.
 
-    lerobot-xwam collect --task lift,stack,two_arm_lift --arms 2 --interface raw \\
-        --cameras front hand second --episodes 300 --noise 0.5 --out data/train
-    lerobot-xwam collect ... --episodes 15 --seed 700000 --out data/held-out
-    lerobot-xwam cache-latents --config configs/small.json --dataset data/train --variants 1 \\
+    lerobot-xwam collect --task lift --cameras front hand --interface raw --episodes 100 --noise 0.5 \\
+        --out data/lift
+    lerobot-xwam collect --task lift --cameras front hand --interface raw --episodes 12 --seed 700000 \\
+        --out data/held-out
+    lerobot-xwam cache-latents --config configs/ablation.json --dataset data/lift --variants 1 \\
         --out data/latents
-    python scripts/ablation.py --cache data/latents --held-out data/held-out --steps 2000 \\
-        --out outputs/ablation
+    python scripts/ablation.py --cache data/latents --held-out data/held-out --out outputs/ablation
 
 Six variants with several seeds each are trained by lerobot-train from one latent cache, then measured:
 success by lerobot-eval on unseen seeds, PSNR and AbsRel by lerobot-xwam evaluate-4d on held-out episodes, and
@@ -72,12 +72,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--held-out-episodes", type=int, nargs="+", metavar="N", help="default: all")
     parser.add_argument("--stride", type=int, help="frames between imagined windows (default: the chunk)")
     parser.add_argument(
-        "--config", type=Path, default=ROOT / "configs/small.json", help="default: small.json"
+        "--config", type=Path, default=ROOT / "configs/ablation.json", help="default: ablation.json"
     )
     parser.add_argument("--steps", type=int, help="of every training (default: the configuration's)")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each variant (default 3)")
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help="variants")
-    parser.add_argument("--task", default="lift,stack,two_arm_lift", help="default: %(default)s")
+    parser.add_argument("--task", default="lift", help="default: %(default)s")
     parser.add_argument("--episodes", type=int, default=20, help="of each task and run (default 20)")
     parser.add_argument("--seed", type=int, default=UNSEEN, help="of the first episode (default %(default)s)")
     parser.add_argument("--latency-again", action="store_true", help="of all runs, on a quiet machine now")
