@@ -28,7 +28,7 @@ CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.json"))
 def test_is_read_by_lerobot(path: Path) -> None:
     config = TrainPipelineConfig.from_pretrained(path, cli_args=["--policy.device=cpu"])
     assert isinstance(config.policy, lerobot_xwam.XWAMConfig)
-    assert config.policy.chunk_size == (16 if path.stem in ("small", "ablation") else 32)
+    assert config.policy.chunk_size == (16 if path.stem in ("small", "ablation", "play") else 32)
     assert config.steps > 0
 
 

@@ -1,4 +1,6 @@
-"""Write expert episodes of the built-in tabletop world as an RGB-D LeRobotDataset.
+"""Write episodes of the built-in tabletop world as an RGB-D LeRobotDataset.
+
+With --behaviour play the arms wander: from that a world model learns what follows from any action.
 
 Example:
   lerobot-xwam tabletop --out data/lift --episodes 20
@@ -25,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size", type=int, nargs=2, default=(64, 80), metavar=("H", "W"), help="default 64 80"
     )
     parser.add_argument("--no-depth", action="store_true", help="RGB only")
+    parser.add_argument(
+        "--behaviour",
+        default="expert",
+        choices=["expert", "play"],
+        help="play: random motions (default expert)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the first episode (default 0)")
 
 
@@ -42,5 +50,6 @@ def run(arguments: argparse.Namespace) -> None:
         depth=not arguments.no_depth,
         task=arguments.task,
         seed=arguments.seed,
+        behaviour=arguments.behaviour,
     )
     print(f"{arguments.episodes} episodes in {root}")
