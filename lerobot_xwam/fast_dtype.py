@@ -22,7 +22,7 @@ def has_bfloat16(device: str | None) -> bool:
     if kind == "cuda":
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     if kind == "cpu":
-        found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # {} before torch 2.11
+        found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # {}: an older torch
         return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
     return False  # unknown: float32 is right everywhere
 

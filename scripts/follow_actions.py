@@ -34,7 +34,7 @@ from lerobot_xwam.world.live import LiveWorld, Raw, open_live
 from lerobot_xwam.world.opening import open_policy
 
 UNSEEN = 1_000_000  # seeds of training start at 0
-STEP = 0.008  # metres that the hand is sent in one action: what play does in the mean
+STEP = 0.008  # metres that the hand is sent in one action; play does 0.002 to 0.012
 SHARE, COSINE = "apart: share of the simulator's", "apart: cosine with the simulator's"
 PICTURES, KEPT = "pictures, static: imagined", "pictures, static: kept"
 
