@@ -86,6 +86,28 @@ def test_blocks_of_equal_shapes_share_a_compilation_and_nothing_compiles_twice(c
     assert backend.graphs == 7 and all(block._compiled_call_impl is None for block in net.blocks)
 
 
+@pytest.mark.parametrize("every", [0, 1], ids=["kept", "recomputed"])
+def test_the_rest_of_an_epoch_is_not_compiled_for(every: int) -> None:
+    """A training that stands still for minutes in the last step of its first epoch looks broken."""
+    plain, net, backend = toy_network(), toy_network(), Counted()
+    net.load_state_dict(plain.state_dict())
+    net.checkpoint_every = every
+    net.compile_blocks(backend=backend, fullgraph=True)
+    graphs = []
+    for batch in (3, 2, 3, 1):
+        x, text, zeros = some_latents(batch=batch), some_text(batch), torch.zeros(batch)
+        times = clock_times(zeros, zeros, given_first(x))
+        said, wanted = (each(x, times, each.embed_text(text), depth=True) for each in (net, plain))
+        for prediction in (said, wanted):
+            prediction.velocity.actions.square().sum().backward()
+        torch.testing.assert_close(said.velocity.actions, wanted.velocity.actions, rtol=1e-5, atol=1e-5)
+        graphs.append(backend.graphs)
+    assert graphs[0] > 0 and graphs == graphs[:1] * 4
+    for ours, theirs in zip(net.parameters(), plain.parameters(), strict=True):
+        if theirs.grad is not None:
+            torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("learns", [False, True], ids=["acting", "training"])
 def test_halves_compile_without_a_graph_break(learns: bool) -> None:
     """What we ask about autocast and gradients is answered while compiling, not by leaving the graph."""

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .layers import Block, Float32Linear, Head, KeyValue, sinusoid, small_mlp
+from .one_size import OneSize
 from .rope import rope_table
 from .sizes import TokenLayout, TransformerSizes
 from .types import Latents, Prediction, TextMemory, Times, TimeTable, VideoRows
@@ -48,6 +49,7 @@ class XWAMTransformer(nn.Module):
         super().__init__()
         self.sizes = sizes
         self.checkpoint_every = checkpoint_every
+        self._compiled: OneSize | None = None
         dim, patch = sizes.dim, (1, sizes.patch, sizes.patch)
 
         self.patch_in = nn.Conv3d(sizes.channels, dim, kernel_size=patch, stride=patch)
@@ -73,10 +75,14 @@ class XWAMTransformer(nn.Module):
         """One product for queries, keys and values of each block, while nothing is trained. -> of how many"""
         return sum(block.self_attn.join() for block in stack(self.blocks) + stack(self.depth_blocks))
 
-    def compile_blocks(self) -> None:
-        """Fuse each block's many small operations; blocks of equal shapes share one compilation."""
+    def compile_blocks(self, **how: Any) -> None:
+        """For training: fuse each block's many small operations. Blocks of equal shapes share a compilation.
+
+        `how`: to torch.compile, for tests
+        """
+        self._compiled = OneSize()
         for block in stack(self.blocks) + stack(self.depth_blocks):
-            block.compile(dynamic=False)
+            block.compile(**{"dynamic": False, **how})
 
     def embed_text(self, context: Tensor) -> Tensor:
         """Text features -> embedded prompt. context: B text text_dim, padding included and attended to."""
@@ -211,9 +217,10 @@ class XWAMTransformer(nn.Module):
         seen: Tensor | None = None,
     ) -> tuple[Tensor, KeyValue]:
         more: dict[str, Any] = ({"since": since} if since else {}) | ({} if seen is None else {"seen": seen})
+        call = self._compiled.way_of(block, len(tokens)) if self._compiled else block
         if self.checkpoint_every and index % self.checkpoint_every == 0 and torch.is_grad_enabled():
-            return checkpoint(block, tokens, *args, use_reentrant=False, **more)
-        return block(tokens, *args, **more)
+            return checkpoint(call, tokens, *args, use_reentrant=False, **more)
+        return call(tokens, *args, **more)
 
 
 def stack(blocks: nn.ModuleList) -> list[Block]:
