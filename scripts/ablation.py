@@ -19,7 +19,6 @@ Further options of lerobot-train, the same for all runs, can follow after "--".
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from ablating.results import Result
 from ablating.settings import gather, keep
 from ablating.variants import VARIANTS, Run, all_runs
 from robosuite_table import UNSEEN
-from stages import StageFailed, say
+from stages import say, to_the_end
 
 from lerobot_xwam.files import held
 
@@ -38,27 +37,22 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no stage is left running
     arguments = parse_arguments()
-    try:
-        workshop = open_workshop(arguments)
-        with held(workshop.out):
-            keep(workshop.settings, workshop.out)
-            runs = all_runs(arguments.only, arguments.seeds)
-            if arguments.latency_again:
-                for path in workshop.out.glob("runs/*/latency.json"):
-                    if (path.parent / "policy").is_dir():
-                        path.unlink()
-            if not arguments.report:
-                perform_all(workshop, runs, arguments.seeds)
-            print(report(workshop, arguments.seeds))
-    except KeyboardInterrupt:
-        say("stopped; the same command goes on from here")
-        return 130
-    except (StageFailed, ValueError, OSError) as problem:
-        print(problem, file=sys.stderr)
-        return 1
-    return 0
+    return to_the_end(lambda: ablate(arguments))
+
+
+def ablate(arguments: argparse.Namespace) -> None:
+    workshop = open_workshop(arguments)
+    with held(workshop.out):
+        keep(workshop.settings, workshop.out)
+        runs = all_runs(arguments.only, arguments.seeds)
+        if arguments.latency_again:
+            for path in workshop.out.glob("runs/*/latency.json"):
+                if (path.parent / "policy").is_dir():
+                    path.unlink()
+        if not arguments.report:
+            perform_all(workshop, runs, arguments.seeds)
+        print(report(workshop, arguments.seeds))
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -1,6 +1,7 @@
 """Does a small world model follow any action? Opposite motions in the tabletop world, imagined and done.
 
-    lerobot-xwam tabletop --behaviour play --cameras front --size 48 64 --episodes 150 --out data/play
+    lerobot-xwam tabletop --behaviour play --cameras front --size 64 80 --no-depth --episodes 300 \\
+        --out data/play
     lerobot-xwam cache-latents --config configs/play.json --dataset data/play --variants 1 --out data/latents
     lerobot-train --config_path=configs/play.json --dataset.root=data/latents/dataset \\
         --policy.latent_cache=data/latents
@@ -118,10 +119,20 @@ def strip(sides: list[Side], axis: str) -> np.ndarray:
 
 def write_report(out: Path, pairs: list[dict[str, Any]]) -> str:
     """follow.json and follow.md. -> the text of follow.md"""
+    text = table(pairs)
+    for name, content in (("follow.md", text), ("follow.json", json.dumps(pairs, indent=1) + "\n")):
+        with appearing(out / name) as file:
+            file.write_text(content, encoding="utf-8")
+    return text
+
+
+def table(pairs: list[dict[str, Any]]) -> str:
+    """What was found, of hands and of pictures. Half of the counts would be chance."""
     sides = [side for pair in pairs for side in pair["sides"]]
     along = [side["imagined along the command"] > 0 for side in sides]
     opposite = [all(s["imagined along the command"] > 0 for s in pair["sides"]) for pair in pairs]
     nearer = [(s["pictures: own truth"] or 0) > (s["pictures: the other's"] or 0) for s in sides]
+    apart = [(pair[PICTURES][-1] or 0) > 0 for pair in pairs]
     lines = [
         "| at the end of a chunk | |",
         "|---|---|",
@@ -130,14 +141,11 @@ def write_report(out: Path, pairs: list[dict[str, Any]]) -> str:
         f"| difference of the two hands, share of the true one | {mean(pairs, SHARE):.2f} |",
         f"| its direction, cosine with the true one | {mean(pairs, COSINE):.3f} |",
         f"| pictures nearer to their own truth than to the other's | {sum(nearer)} of {len(nearer)} |",
+        f"| opposite commands, pictures that differ the right way | {sum(apart)} of {len(apart)} |",
         f"| difference of the two pictures, correlation with the true one | {mean(pairs, PICTURES):.2f} |",
         f"| the same of the truth through the video codec | {mean(pairs, KEPT):.2f} |",
     ]
-    text = "\n".join(lines) + "\n"
-    for name, content in (("follow.md", text), ("follow.json", json.dumps(pairs, indent=1) + "\n")):
-        with appearing(out / name) as file:
-            file.write_text(content, encoding="utf-8")
-    return text
+    return "\n".join(lines) + "\n"
 
 
 def mean(pairs: list[dict[str, Any]], name: str) -> float:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import signal
 import statistics
 import sys
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from peering.demonstrations import episodes_of, write_view
 from peering.table import found, markdown
 from resumable import BIN, LAST, seconds_per_step, train, trained_steps
 from robosuite_table import UNSEEN, evaluation
-from stages import Stage, StageFailed, say
+from stages import Stage, say, to_the_end
 
 from lerobot_xwam.data.latent_store.fingerprint import file_mark
 from lerobot_xwam.files import appearing, held
@@ -60,29 +59,24 @@ class Bout:
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no stage is left running
     arguments = parse_arguments()
+    return to_the_end(lambda: compete(arguments))
+
+
+def compete(arguments: argparse.Namespace) -> None:
     out = arguments.out = arguments.out.absolute()
-    try:
-        with held(out):
-            keep(settings_of(arguments), out)
-            bouts = [Bout(peer, task) for task in arguments.task for peer in arguments.peer]
-            for bout in bouts:
-                say(f"{bout.name}; all that is left: {left(bouts, arguments)}")
-                perform(bout, arguments)
-                write(arguments)
-            for name, path in arguments.also:
-                for task in arguments.task:
-                    keep_policy(arguments.out / "runs" / f"{name}-{task}", name, path)
-                    evaluate(f"{name}-{task}", path, task, [str(BIN / "lerobot-eval")], arguments)
-            print(write(arguments))
-    except KeyboardInterrupt:
-        say("stopped; the same command goes on from here")
-        return 130
-    except (StageFailed, ValueError, OSError) as problem:
-        print(problem, file=sys.stderr)
-        return 1
-    return 0
+    with held(out):
+        keep(settings_of(arguments), out)
+        bouts = [Bout(peer, task) for task in arguments.task for peer in arguments.peer]
+        for bout in bouts:
+            say(f"{bout.name}; all that is left: {left(bouts, arguments)}")
+            perform(bout, arguments)
+            write(arguments)
+        for name, path in arguments.also:
+            for task in arguments.task:
+                keep_policy(arguments.out / "runs" / f"{name}-{task}", name, path)
+                evaluate(f"{name}-{task}", path, task, [str(BIN / "lerobot-eval")], arguments)
+        print(write(arguments))
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -1,9 +1,10 @@
 """Turn a training's checkpoint into the folder that stands on the Hub: averaged weights in half precision.
 
-Its README.md is written by hand and stays.
+Its README.md is written by hand and stays, and so do the pictures and numbers beside it.
 
     python scripts/ship_small.py outputs/small/checkpoints/last/pretrained_model \\
         --results outputs/table/ours/eval_info.json --out hub_cards/xwam-small-robosuite
+    python scripts/ship_small.py outputs/play/checkpoints/last/pretrained_model --out hub_cards/xwam-tiny-play
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from lerobot_xwam import XWAMConfig
 from lerobot_xwam.evaluation_results import EvaluationResults
 from lerobot_xwam.publishing import without_local_paths
 
-NAME = "xwam-small-robosuite"
 EMA, WEIGHTS, RESULTS = "ema.safetensors", "model.safetensors", "eval_info.json"
+BY_HAND = ("README.md", "imagined.png", "follow.json")  # what else stands in such a folder
 
 
 def main() -> None:
@@ -40,7 +41,7 @@ def main() -> None:
         raise SystemExit(f"{options.checkpoint}: a {config.type!r} policy, no X-WAM checkpoint")
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".shipping-", dir=options.out.parent) as workshop:
-        folder = Path(workshop) / NAME
+        folder = Path(workshop) / options.out.name
         folder.mkdir()
         averaged = options.checkpoint / EMA
         weights = load_file(averaged if averaged.is_file() else options.checkpoint / WEIGHTS)
@@ -56,7 +57,7 @@ def main() -> None:
             config.save_pretrained(folder)
         if options.results:
             write_results(options.results, folder / RESULTS)
-        for kept in ("README.md", "imagined.png", *([] if options.results else [RESULTS])):
+        for kept in (*BY_HAND, *([] if options.results else [RESULTS])):
             if (options.out / kept).is_file():
                 shutil.copy(options.out / kept, folder)
         for file in folder.glob("*.safetensors"):
@@ -72,6 +73,7 @@ def write_training(source: Path, target: Path) -> None:
     training = json.loads(source.read_text(encoding="utf-8"))
     training |= {"output_dir": None, "checkpoint_path": None}
     training["dataset"]["root"] = training["policy"]["latent_cache"] = None
+    training["policy"]["pretrained_path"] = None  # the checkpoint that a stopped training went on from
     target.write_text(json.dumps(training, indent=4), encoding="utf-8")
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +80,20 @@ def run(stage: Stage, position: str, log: Path) -> None:
         f"{end}[xwam] {position} {stage.doing} failed after {took} ({reason}).\n"
         f"[xwam] The end of its log is above, all of it in {nice(log)}."
     )
+
+
+def to_the_end(work: Callable[[], None]) -> int:
+    """Work that consists of stages. -> the exit status. Whoever stops it, no stage is left running."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        work()
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on from here")
+        return 130
+    except (StageFailed, ValueError, OSError) as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    return 0
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""scripts/follow_actions.py: opposite motions, imagined and done. Here by a model that knows nothing yet."""
+"""scripts/follow_actions.py: opposite motions, imagined and done, by a new model and by the shipped one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from toys import World, make_toy, wake_up
 
 PLAYED = World(interface="ee", depth=True)
+SHIPPED = Path(__file__).parent.parent / "hub_cards/xwam-tiny-play"
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +46,21 @@ def test_what_is_wrong_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "follow_actions:" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         follow_actions.main(["--policy", "p", "--out", str(tmp_path), "--starts", "0"])
+
+
+def test_the_shipped_model_follows_any_action(tmp_path: Path) -> None:
+    """Opposite actions, opposite futures: of the hand's place and of the picture, from moments never seen."""
+    options = ["--policy", str(SHIPPED), "--starts", "2", "--seed", "3000000", "--device", "cpu"]
+    assert follow_actions.main([*options, "--out", str(tmp_path)]) == 0
+    pairs = json.loads((tmp_path / "follow.json").read_text())
+    assert len(pairs) == 6
+    for pair in pairs:
+        assert all(side["imagined along the command"] > 0.02 for side in pair["sides"]), pair["axis"]
+    assert follow_actions.mean(pairs, follow_actions.COSINE) > 0.95
+    assert follow_actions.mean(pairs, follow_actions.PICTURES) > 0.2
+
+
+def test_the_card_has_the_numbers_of_the_file() -> None:
+    pairs = json.loads((SHIPPED / "follow.json").read_text(encoding="utf-8"))
+    card = (SHIPPED / "README.md").read_text(encoding="utf-8")
+    assert follow_actions.table(pairs) in card

@@ -15,7 +15,8 @@ from lerobot_xwam import XWAMConfig
 from lerobot_xwam.evaluation_results import EvaluationResults
 from lerobot_xwam.modeling_xwam import XWAMPolicy
 
-SHIPPED = Path(__file__).parent.parent / "hub_cards/xwam-small-robosuite"
+CARDS = Path(__file__).parent.parent / "hub_cards"
+SHIPPED, PLAYED = CARDS / "xwam-small-robosuite", CARDS / "xwam-tiny-play"
 TASKS = "lift,stack,two_arm_lift"
 MEGABYTE = 1_000_000
 
@@ -29,11 +30,12 @@ def test_everything_is_there_and_small() -> None:
     assert sum(file.stat().st_size for file in SHIPPED.iterdir()) < 20 * MEGABYTE
 
 
-def test_nothing_tells_of_the_machine_that_made_it() -> None:
-    for file in SHIPPED.glob("*.json"):
+@pytest.mark.parametrize("folder", [SHIPPED, PLAYED], ids=lambda folder: folder.name)
+def test_nothing_tells_of_the_machine_that_made_it(folder: Path) -> None:
+    for file in folder.glob("*.json"):
         text = file.read_text(encoding="utf-8")
         assert not re.findall(r'"(/|~|\.\./|[A-Z]:\\)[^"]*"', text), file.name
-    config = PreTrainedConfig.from_pretrained(SHIPPED)
+    config = PreTrainedConfig.from_pretrained(folder)
     assert isinstance(config, XWAMConfig)
     assert config.device is None or config.device in ("cpu", "cuda")
     assert not config.latent_cache and not config.text_cache and not config.base_weights
@@ -47,12 +49,13 @@ def test_the_card_has_the_results_of_the_file_and_no_others() -> None:
     assert set(TASKS.split(",")) == set(said)
 
 
-def test_it_loads_in_float32_and_is_as_large_as_the_card_says() -> None:
-    policy = XWAMPolicy.from_pretrained(SHIPPED)
+@pytest.mark.parametrize("folder", [SHIPPED, PLAYED], ids=lambda folder: folder.name)
+def test_it_loads_in_float32_and_is_as_large_as_the_card_says(folder: Path) -> None:
+    policy = XWAMPolicy.from_pretrained(folder)
     parameters = list(policy.parameters())
     assert all(parameter.dtype == torch.float32 and parameter.isfinite().all() for parameter in parameters)
     millions = sum(parameter.numel() for parameter in parameters) / 1e6
-    assert f"{millions:.1f} M parameters" in (SHIPPED / "README.md").read_text(encoding="utf-8")
+    assert f"{millions:.1f} M parameters" in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def eval_options(tmp_path: Path, *more: str) -> list[str]:
