@@ -8,13 +8,12 @@ import argparse
 import json
 import re
 import shutil
-import signal
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from stages import Stage, StageFailed, clock, nice, run, say
+from stages import Stage, clock, nice, run, say, to_the_end
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent  # the commands of this environment, activated or not
@@ -116,8 +115,11 @@ def stages(out: Path, settings: argparse.Namespace, device: str) -> list[Stage]:
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no stage is left running
     settings = parse_arguments()
+    return to_the_end(lambda: show(settings))
+
+
+def show(settings: argparse.Namespace) -> None:
     out: Path = settings.output.resolve()
     if settings.fresh:
         for name in ("dataset", "train", "eval", "imagined", "logs"):
@@ -127,22 +129,14 @@ def main() -> int:
     todo = stages(out, settings, settings.device or find_device())
     say(f"quickstart: four stages, a few minutes; results in {nice(out)}")
     new = False  # what follows a stage that ran now is out of date
-    try:
-        for number, stage in enumerate(todo, start=1):
-            position = f"{number}/{len(todo)}"
-            if stage.result.exists() and not new:
-                say(f"{position} {stage.doing}: done before")
-                continue
-            run(stage, position, out / "logs" / f"{stage.name}.log")
-            new = True
-    except StageFailed as failure:
-        print(failure, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        say("stopped; run it again to go on from here (finished stages are kept)")
-        return 130
+    for number, stage in enumerate(todo, start=1):
+        position = f"{number}/{len(todo)}"
+        if stage.result.exists() and not new:
+            say(f"{position} {stage.doing}: done before")
+            continue
+        run(stage, position, out / "logs" / f"{stage.name}.log")
+        new = True
     summarise(out, time.monotonic() - start)
-    return 0
 
 
 def parse_arguments() -> argparse.Namespace:

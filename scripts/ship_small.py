@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 from lerobot.configs import PreTrainedConfig
+from lerobot.configs.train import TrainPipelineConfig
 from safetensors.torch import load_file, save_file
 
 from lerobot_xwam import XWAMConfig
@@ -49,12 +50,13 @@ def main() -> None:
         save_file(half, folder / WEIGHTS)
         for file in options.checkpoint.glob("policy_*processor*"):
             shutil.copy(file, folder)
-        write_training(options.checkpoint / "train_config.json", folder / "train_config.json")
         # Training's own: bfloat16 products and compiled blocks. To act, float32 is as fast and more exact.
         config.dtype, config.weights_dtype, config.compile_blocks = "float32", "float32", False
         config.use_ema, config.ema_decay, config.device = False, 0.0, None
-        with without_local_paths(config):
+        training = TrainPipelineConfig.from_pretrained(options.checkpoint)
+        with without_local_paths(config, training):
             config.save_pretrained(folder)
+            training.save_pretrained(folder)
         if options.results:
             write_results(options.results, folder / RESULTS)
         for kept in (*BY_HAND, *([] if options.results else [RESULTS])):
@@ -66,15 +68,6 @@ def main() -> None:
         folder.rename(options.out)
     size = sum(file.stat().st_size for file in options.out.iterdir()) / 1e6
     print(f"{options.out}: {size:.1f} MB")
-
-
-def write_training(source: Path, target: Path) -> None:
-    """How it was trained, without the folders of this machine."""
-    training = json.loads(source.read_text(encoding="utf-8"))
-    training |= {"output_dir": None, "checkpoint_path": None}
-    training["dataset"]["root"] = training["policy"]["latent_cache"] = None
-    training["policy"]["pretrained_path"] = None  # the checkpoint that a stopped training went on from
-    target.write_text(json.dumps(training, indent=4), encoding="utf-8")
 
 
 def write_results(source: Path, target: Path) -> None:

@@ -1,6 +1,6 @@
 """Compiled for one batch size. Any other, such as the rest at an epoch's end, is computed uncompiled.
 
-Compiling again takes a minute or two of a CPU; the one odd batch of an epoch takes a second.
+Compiling again takes a CPU a minute or two; an epoch has one odd batch.
 """
 
 from __future__ import annotations
