@@ -7,6 +7,7 @@ is lerobot-train that also writes every loss to full precision, which its log li
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -20,9 +21,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from draccus.wrappers import docstring
 from toys import SMALL, World, dataset_root
 
 BIN = Path(sys.executable).parent
+# draccus reads the source of a whole class for the help of each of its options, in every run anew
+_help_of_option = functools.cache(docstring.get_attribute_docstring)
 
 
 def run(*command: str | Path, fails: bool = False, timeout: float = 170, **env: str) -> str:
@@ -101,7 +105,10 @@ def _as_command(name: str, *options: str) -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:
-        with patch.object(sys, "argv", [name, *map(str, options)]):
+        with (
+            patch.object(sys, "argv", [name, *map(str, options)]),
+            patch.object(docstring, "get_attribute_docstring", _help_of_option),
+        ):
             yield
     finally:
         root.handlers, root.level = handlers, level  # LeRobot takes the root logger for itself

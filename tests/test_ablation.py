@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import resumable
 import stages
@@ -176,13 +176,13 @@ def test_settings_are_not_mixed(inputs: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
+    def another() -> None:
+        with held(tmp_path / "out"):
+            pass
+
     with held(tmp_path / "out"):
-        imports = "from pathlib import Path\nfrom lerobot_xwam.files import held"
-        other = f"{imports}\nwith held(Path({str(tmp_path / 'out')!r})): pass"
-        ended = subprocess.run(
-            [sys.executable, "-c", other], cwd=ROOT / "scripts", capture_output=True, text=True, check=False
-        )
-    assert ended.returncode != 0 and "is being written by another process" in ended.stderr
+        ended = forked.run(another, tmp_path / "log")
+    assert ended.code != 0 and "is being written by another process" in ended.output
 
 
 # --- running and resuming

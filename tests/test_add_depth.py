@@ -532,6 +532,7 @@ def test_a_model_without_its_weights_is_no_model(
     assert "not loaded" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_line_itself(tmp_path: Path) -> None:
     said = run(
         BIN / "lerobot-xwam",

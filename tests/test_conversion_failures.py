@@ -405,10 +405,11 @@ def mount_small_disk(place: Path) -> bool:
 MB = 2**20
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the address space as Linux does")
 @pytest.mark.parametrize(
     ("blocks", "allowance"),
-    [(3, 150 * MB), pytest.param(18, 600 * MB, marks=pytest.mark.slow)],
+    [(3, 150 * MB), (18, 600 * MB)],
     ids=["350 MB in 150", "1.6 GB in 600"],
 )
 def test_memory_is_that_of_a_piece_not_of_the_file(blocks: int, allowance: int, tmp_path: Path) -> None:

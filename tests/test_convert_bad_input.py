@@ -37,7 +37,9 @@ def convert(kind: Kind, root: Path, out: Path, *more: str) -> int:
     return main(["convert-dataset", "--source", str(root), "--out", str(out), *options])
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "authors" else pytest.mark.slow) for name in KINDS]
+)
 def test_bad_episodes_are_dropped_and_named_and_the_rest_survives(
     name: str, good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -113,6 +113,7 @@ def files_of(out: Path) -> dict[str, bytes]:
     return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_goes_on_where_it_was(
     cups: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +159,7 @@ def test_a_disk_too_small_is_told_first(cups: Path, tmp_path: Path, monkeypatch,
 VICTIM = "episodes/0001.json"
 
 
+@pytest.mark.slow
 def test_a_video_that_breaks_off_while_it_is_written(
     cups: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,7 @@ def read(path: Path, demo: int = 0, **settings: Any) -> SourceEpisode:
     return read_episode(source, f"{path.name}/demo_{demo}")
 
 
+@pytest.mark.slow
 def test_the_replay_is_what_was_seen_live(cubes: tuple[Path, list[recorded.Live]]) -> None:
     path, lived = cubes
     episode, live = read(path), lived[0]

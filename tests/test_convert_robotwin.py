@@ -136,6 +136,7 @@ def test_what_comes_out_goes_in_again(pots: Path, converted: Path) -> None:
             assert np.abs(one[name].astype(int) - other[name]).mean() < 3
 
 
+@pytest.mark.slow
 def test_stopped_anywhere_it_ends_in_the_same_files(
     pots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,7 @@ def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
     assert any(abs(a - b) > 1e-2 for a, b in zip(*ranks, strict=True))  # they did have different samples
 
 
+@pytest.mark.slow
 def test_sharded_training_is_the_same_training(tmp_path: Path) -> None:
     """FSDP1 and FSDP2 over the blocks, as the policy declares them, with checkpointing and depth.
 

@@ -175,6 +175,7 @@ def test_an_external_estimator_has_its_row(policy: Path, held_out: Path, tmp_pat
     assert ours["psnr"] == theirs["psnr"] and ours["abs_rel"] != theirs["abs_rel"]
 
 
+@pytest.mark.slow
 def test_a_depth_anything_from_a_folder_is_measured(policy: Path, held_out: Path, tmp_path: Path) -> None:
     """The relative one is brought to the first frame's metres; the metric one is taken at its word."""
     for gives in ("relative", "metric"):

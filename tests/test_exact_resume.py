@@ -78,7 +78,9 @@ def check(tmp_path: Path, start: list[str], weights: str, averaged: bool) -> Non
     assert (a / "ema.safetensors").exists() == averaged
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=[] if way == "all of them" else pytest.mark.slow) for way in WAYS]
+)
 def test_resumes_exactly(way: str, tmp_path: Path) -> None:
     settings = WAYS[way]
     check(tmp_path, policy_options(**FAST, **settings), "model.safetensors", "ema_decay" in settings)
@@ -86,8 +88,11 @@ def test_resumes_exactly(way: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "more",
-    [[], ["--policy.micro_batch=1"], ["--policy.ema_decay=0.9"]],
-    ids=["plain", "in passes", "averaged"],
+    [
+        pytest.param([], id="plain", marks=pytest.mark.slow),
+        pytest.param(["--policy.micro_batch=1"], id="in passes", marks=pytest.mark.slow),
+        pytest.param(["--policy.ema_decay=0.9"], id="averaged"),
+    ],
 )
 def test_an_adapter_resumes_exactly(more: list[str], tmp_path: Path) -> None:
     base = tmp_path / "base"

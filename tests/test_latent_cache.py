@@ -249,6 +249,7 @@ def from_cache(whole: Path, output: Path, root: Path, *more: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_episodes_that_were_held_out(whole: Path, tmp_path: Path) -> None:
     """--dataset.eval_split: from the cache where there are no frames, else as the robot sees them."""
     trained, validated, original = [], [], XWAMPolicy.forward

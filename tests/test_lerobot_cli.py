@@ -66,6 +66,7 @@ def three_cameras(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
+@pytest.mark.slow
 def test_train_then_eval_one_camera(one_camera: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in (one_camera / "checkpoints").iterdir()) == [
         "000002",
@@ -177,6 +178,7 @@ def test_adapter_train_save_resume_and_eval(one_camera: Path, tmp_path: Path) ->
     assert [frames(Path(film)) for film in predicted] == 2 * [(10, 32, 48)]  # of each batch, all chunks
 
 
+@pytest.mark.slow
 def test_adapter_on_base_weights_for_another_robot(one_camera: Path, tmp_path: Path) -> None:
     """The usual case: somebody's weights, a robot of other width, and only an adapter to train and keep."""
     base, output = checkpoint(one_camera, 3), tmp_path / "lora"

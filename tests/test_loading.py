@@ -98,6 +98,7 @@ def measure(folder: Path, *variants: dict[str, Any]) -> list[dict[str, int]]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's account of memory")
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_loading_costs_the_weights_and_little_more(tmp_path: Path, dtype: torch.dtype) -> None:
     """Neither a second copy, nor the wider weights of the file, nor a branch that is not wanted."""

@@ -242,6 +242,7 @@ def trained(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return output, losses
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_nothing_was(trained: tuple[Path, list[float]], tmp_path: Path) -> None:
     output, losses = trained
     shutil.copytree(output, tmp_path / "run", symlinks=True)
@@ -255,6 +256,7 @@ def test_a_killed_run_goes_on_as_if_nothing_was(trained: tuple[Path, list[float]
     assert train_here(f"--config_path={config}", "--resume=true") == losses[2:]
 
 
+@pytest.mark.slow
 def test_trains_on_cached_latents(root: Path, tmp_path: Path) -> None:
     cache = tmp_path / "latents"
     settings = tmp_path / "policy.json"

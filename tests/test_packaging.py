@@ -116,6 +116,7 @@ def test_lerobot_discovers_the_wheel(wheel: Path, tmp_path: Path) -> None:
     assert Path(found["file"]).is_relative_to(tmp_path), "the repository was imported, not the wheel"
 
 
+@pytest.mark.slow
 def test_lerobot_discovers_the_editable_installation(tmp_path: Path) -> None:
     python = clean_environment(tmp_path)
     install(python, "-e", ROOT)

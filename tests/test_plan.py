@@ -133,7 +133,10 @@ def rows() -> dict[str, Tier]:
     return {t.how: t for t in found if "checkpoint_every=1" in t.settings}
 
 
-@pytest.mark.parametrize("how", ["full", "8bit", "lora"])
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param("full", marks=pytest.mark.slow), pytest.param("8bit", marks=pytest.mark.slow), "lora"],
+)
 def test_a_whole_step_needs_what_its_row_says(how: str, rows: dict[str, Tier]) -> None:
     """Encoders, network, loss and optimiser together, against the row that the user reads."""
     cfg = whole(optimizer_8bit=how == "8bit")
@@ -214,7 +217,7 @@ def test_acting_needs_what_was_estimated(dtype: str, depth: bool) -> None:
     assert said.peak - said.weights == pytest.approx(seen.peak + held, rel=0.1)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_encoders_need_what_was_estimated(dtype: str) -> None:
     """On a CPU, whose convolutions copy what they are given and what they make."""
     if not torch.backends.mkldnn.is_available():
@@ -341,6 +344,7 @@ def test_the_best_that_fits_is_chosen(tiers: list[Tier], capsys: pytest.CaptureF
     assert best(5) == [None, None]
 
 
+@pytest.mark.slow
 def test_every_training_command_is_one_that_lerobot_reads(
     tiers: list[Tier], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -93,6 +93,7 @@ def test_play_cannot_be_disturbed() -> None:
         settings(behaviour="dance")
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "play"
     command = ["collect", "--behaviour=play", "--episodes=2", "--size", "16", "16", "--no-depth"]

@@ -489,6 +489,7 @@ def test_model_card_names_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 # --- resuming ---
 
 
+@pytest.mark.slow
 def test_resumed_training_is_the_same_training(tmp_path: Path) -> None:
     """40 steps straight, or 20 and 20 more from the checkpoint: same losses and weights, to the bit."""
     fast = policy_options(optimizer_lr=1e-3, scheduler_warmup_steps=5)

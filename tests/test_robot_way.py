@@ -157,6 +157,7 @@ def test_sentry_records_what_the_policy_does(watched: Path) -> None:
     assert float(dataset[0]["observation.images.wrist_depth"].max()) > 100
 
 
+@pytest.mark.slow
 def test_it_can_be_looked_at(watched: Path, tmp_path: Path) -> None:
     run(
         *(BIN / "lerobot-dataset-viz", "--repo-id=local/rollout_sentry", f"--root={watched}"),
@@ -167,6 +168,7 @@ def test_it_can_be_looked_at(watched: Path, tmp_path: Path) -> None:
     assert recording.stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_dagger_records_the_experts_correction(trained: Path, tmp_path: Path) -> None:
     """Space: the policy pauses. Tab: the expert takes over, where the arm stands. Tab: saved, the end."""
     root = tmp_path / "rollout_dagger"

@@ -14,7 +14,9 @@ from lerobot_xwam.planning.network import Load, sharded_memory
 from lerobot_xwam.planning.tiers import parts_of_shards
 
 
-@pytest.mark.parametrize("micro_batch", [0, 1], ids=["plain", "in passes"])
+@pytest.mark.parametrize(
+    "micro_batch", [pytest.param(0, id="plain"), pytest.param(1, id="in passes", marks=pytest.mark.slow)]
+)
 def test_fsdp_resumes_exactly(tmp_path: Path, micro_batch: int) -> None:
     whole = Run(tmp_path / "whole", steps=4, save_after=2, micro_batch=micro_batch)
     run(whole)
@@ -31,7 +33,7 @@ def test_fsdp_resumes_exactly(tmp_path: Path, micro_batch: int) -> None:
         assert all(one[key].equal(two[key]) for key in one)
 
 
-@pytest.mark.parametrize("kind", ["fsdp1", "ddp"])
+@pytest.mark.parametrize("kind", ["fsdp1", pytest.param("ddp", marks=pytest.mark.slow)])
 def test_passes_make_the_same_training(tmp_path: Path, kind: str) -> None:
     once, passes = (Run(tmp_path / str(n), steps=3, save_after=3, micro_batch=n, kind=kind) for n in (0, 1))
     run(once)

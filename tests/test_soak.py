@@ -31,6 +31,7 @@ def soak(out: Path, *options: str) -> list[dict[str, Any]]:
     return json.loads((out / "soak.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_minute_with_every_fault_that_a_rollout_survives(tmp_path: Path) -> None:
     """Real-time chunking, background imagination, monitor, guard and watch; two episodes are recorded."""

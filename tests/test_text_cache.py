@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import torch
 from lerobot.utils.random_utils import set_seed
@@ -239,27 +239,22 @@ def test_a_cache_that_is_gone_stops_training_but_not_acting(
     assert "no text cache" in caplog.text
 
 
-STOPPED = """
-import os, signal, sys, torch
-from pathlib import Path
-from lerobot_xwam.codecs.encoder_identity import identify
-from lerobot_xwam.codecs.text_cache import add_prompts
-done = []
-def encode(prompt):
-    if len(done) == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    done.append(prompt)
-    return torch.full((64, 64), float(len(done)))
-add_prompts(Path(sys.argv[1]), "abcdef", encode, identify("tiny", None, torch.float32, 64))
-"""
-
-
 def test_a_killed_run_loses_nothing_that_was_done(tmp_path: Path) -> None:
-    out = tmp_path / "prompts.safetensors"
-    done = subprocess.run([sys.executable, "-c", STOPPED, out])
-    assert done.returncode == -signal.SIGKILL
+    out, encoder = tmp_path / "prompts.safetensors", identify("tiny", None, torch.float32, 64)
+    done: list[str] = []
+
+    def encode_three(prompt: str) -> torch.Tensor:
+        if len(done) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        done.append(prompt)
+        return torch.full((64, 64), float(len(done)))
+
+    def stopped() -> None:
+        add_prompts(out, "abcdef", encode_three, encoder)
+
+    ended = forked.run(stopped, tmp_path / "log")
+    assert ended.code == -signal.SIGKILL
     assert not out.exists()
-    encoder = identify("tiny", None, torch.float32, 64)
     asked: list[str] = []
 
     def encode(prompt: str) -> torch.Tensor:
@@ -270,4 +265,4 @@ def test_a_killed_run_loses_nothing_that_was_done(tmp_path: Path) -> None:
     assert asked == ["d", "e", "f"]
     assert (new, known) == (list("abcdef"), [])
     assert [float(TextCache(out).get(prompt)[0, 0]) for prompt in "abcdef"] == [1, 2, 3, 0, 0, 0]
-    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", out.name]

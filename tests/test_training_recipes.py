@@ -71,6 +71,7 @@ def test_passes_have_the_gradient_of_the_whole_batch(settings: dict[str, Any], m
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=rounding)
 
 
+@pytest.mark.slow
 def test_passes_in_training_are_the_same_training(tmp_path: Path) -> None:
     fast = {"optimizer_lr": 1e-2, "scheduler_warmup_steps": 0}
     once, passes = (
@@ -271,6 +272,7 @@ def test_an_adapter_on_another_base_is_refused(averaged: Path, tmp_path: Path) -
     load(adapter)
 
 
+@pytest.mark.slow
 def test_an_adapter_on_a_policy_that_was_itself_fine_tuned(averaged: Path, tmp_path: Path) -> None:
     """Base weights -> fine-tuned on the robot -> adapter: the base is the fine-tuned policy."""
     tuned, output = tmp_path / "tuned", tmp_path / "lora"
