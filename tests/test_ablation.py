@@ -350,6 +350,7 @@ def test_tables_show_what_was_measured_and_what_was_not(workshop: Workshop) -> N
     assert held["summary"]["channel"] == {} and len(held["runs"]) == 3
     assert held["summary"]["none"]["psnr"] == {"mean": 20.5, "standard error": 0.5, "seeds": 2}
     assert "abs_rel" not in held["summary"]["none"]
+    assert str(workshop.out.parent) not in (workshop.out / "ablation.json").read_text()  # nobody's folders
     assert (workshop.out / "ablation.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -43,7 +43,14 @@ def as_json(settings: dict[str, Any], results: list[Result]) -> dict[str, Any]:
             for metric, mean in means.items()
             if mean is not None
         }
-    return {"settings": settings, "summary": summary, "runs": [each.as_json() for each in results]}
+    runs = [each.as_json() for each in results]
+    return {"settings": published(settings), "summary": summary, "runs": runs}
+
+
+def published(settings: dict[str, Any]) -> dict[str, Any]:
+    """Without the folder on this machine: the mark says which data it was."""
+    held_out = settings["held out"]
+    return {**settings, "held out": {**held_out, "dataset": Path(held_out["dataset"]).name}}
 
 
 def metrics(results: list[Result]) -> list[str]:
