@@ -9,7 +9,7 @@ from typing import Any
 from lerobot_xwam.files import appearing
 
 from .results import SUCCESS, Result, over_seeds
-from .variants import TABLES, VARIANTS, Variant
+from .variants import FULL, TABLES, VARIANTS, Variant, label
 
 UNKNOWN, IMPOSSIBLE = "missing", "–"
 # metric: (heading, digits, whether more is better; None: neither is)
@@ -69,7 +69,7 @@ def markdown(settings: dict[str, Any], results: list[Result], seeds: int) -> str
             "",
         ]
     tasks = [name for name in metrics(results) if name not in COLUMNS]
-    if tasks:
+    if len(tasks) > 1:
         lines += [
             "## Success of each task [%]",
             "",
@@ -87,7 +87,7 @@ def _table(variants: Any, columns: list[str], results: list[Result], seeds: int)
     for variant in variants:
         cells = [cell(variant, metric, results, seeds) for metric in columns]
         done = [each.episodes for each in results if each.run.variant == variant and each.episodes]
-        name = f"{variant.name} (ours)" if variant.name == "interleaved" else variant.name
+        name = label(variant, variants) + (" (ours)" if variant is FULL else "")
         lines.append(f"| {name} | {' | '.join(cells)} | {sum(done) or UNKNOWN} |")
     return lines
 
@@ -148,7 +148,7 @@ def plot(path: Path, results: list[Result]) -> None:
 
 
 def _bars(axes: Any, metric: str, variants: tuple[Variant, ...], results: list[Result]) -> None:
-    axes.set_xticks(range(len(variants)), [variant.name for variant in variants], fontsize=8)
+    axes.set_xticks(range(len(variants)), [label(variant, variants) for variant in variants], fontsize=8)
     axes.set_xlim(-0.6, len(variants) - 0.4)
     axes.tick_params(axis="y", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
@@ -162,7 +162,7 @@ def _bars(axes: Any, metric: str, variants: tuple[Variant, ...], results: list[R
                 place, 0.02, word, ha="center", fontsize=7, color="gray", transform=axes.get_xaxis_transform()
             )
             continue
-        colour = "#2a6f97" if variant.name == "interleaved" else "#a9b4bd"
+        colour = "#2a6f97" if variant is FULL else "#a9b4bd"
         axes.bar(place, mean.mean, 0.62, color=colour, yerr=mean.error, capsize=3, ecolor="black")
         single = [
             each.values[metric] for each in results if each.run.variant == variant and metric in each.values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -39,6 +40,11 @@ NOISE = (
 )
 TABLES = {"where depth travels (noise: ans)": DEPTH, "noise of video and actions (depth: interleaved)": NOISE}
 VARIANTS = {variant.name: variant for variant in (*DEPTH, *NOISE)}
+
+
+def label(variant: Variant, among: Sequence[Variant]) -> str:
+    """What sets it apart: the paper's method is one place of depth among others, and one law of noise."""
+    return variant.noise_law.upper() if variant is FULL and among is NOISE else variant.name
 
 
 @dataclass(frozen=True)
