@@ -50,7 +50,7 @@ def test_synchronous_acts_with_as_many_steps_as_the_video_takes() -> None:
 
 
 def test_the_full_method_is_trained_once_for_both_tables() -> None:
-    assert DEPTH[-1] is NOISE[-1] and len(VARIANTS) == len(DEPTH) + len(NOISE) - 1
+    assert DEPTH["interleaved"] is NOISE["ANS"] and len(VARIANTS) == len(DEPTH) + len(NOISE) - 1
     names = [run.name for run in all_runs(["none", "channel"], 2)]
     assert names == ["none-0", "channel-0", "none-1", "channel-1"]  # whole rows first
 

@@ -19,9 +19,9 @@ from lerobot_xwam.envs.robosuite.tasks import TASKS
 
 # seeds, and the longest episode that is not a waste of training
 QUICK = {
-    "lift": (2, 60),
+    "lift": (3, 60),
     "stack": (2, 100),
-    "two_arm_lift": (1, 70),
+    "two_arm_lift": (2, 70),
     "pick_place_can": (1, 160),
     "door": (1, 95),
 }

@@ -9,7 +9,7 @@ from typing import Any
 from lerobot_xwam.files import appearing
 
 from .results import SUCCESS, Result, over_seeds
-from .variants import FULL, TABLES, VARIANTS, Variant, label
+from .variants import FULL, TABLES, VARIANTS, Variant
 
 UNKNOWN, IMPOSSIBLE = "missing", "–"
 # metric: (heading, digits, whether more is better; None: neither is)
@@ -73,22 +73,23 @@ def markdown(settings: dict[str, Any], results: list[Result], seeds: int) -> str
         lines += [
             "## Success of each task [%]",
             "",
-            *_table(list(VARIANTS.values()), tasks, results, seeds),
+            *_table(VARIANTS, tasks, results, seeds),
             "",
         ]
     return "\n".join([*lines, *_notes(settings, results, seeds)]) + "\n"
 
 
-def _table(variants: Any, columns: list[str], results: list[Result], seeds: int) -> list[str]:
+def _table(variants: dict[str, Variant], columns: list[str], results: list[Result], seeds: int) -> list[str]:
     headings = [
         COLUMNS[name][0] if name in COLUMNS else name.removeprefix(f"{SUCCESS}: ") for name in columns
     ]
     lines = [f"| | {' | '.join(headings)} | episodes |", f"|---|{'---:|' * (len(columns) + 1)}"]
-    for variant in variants:
+    for name, variant in variants.items():
         cells = [cell(variant, metric, results, seeds) for metric in columns]
         done = [each.episodes for each in results if each.run.variant == variant and each.episodes]
-        name = label(variant, variants) + (" (ours)" if variant is FULL else "")
-        lines.append(f"| {name} | {' | '.join(cells)} | {sum(done) or UNKNOWN} |")
+        lines.append(
+            f"| {name}{' (ours)' if variant is FULL else ''} | {' | '.join(cells)} | {sum(done) or UNKNOWN} |"
+        )
     return lines
 
 
@@ -147,14 +148,14 @@ def plot(path: Path, results: list[Result]) -> None:
     figure.savefig(path, dpi=120, format="png")
 
 
-def _bars(axes: Any, metric: str, variants: tuple[Variant, ...], results: list[Result]) -> None:
-    axes.set_xticks(range(len(variants)), [label(variant, variants) for variant in variants], fontsize=8)
+def _bars(axes: Any, metric: str, variants: dict[str, Variant], results: list[Result]) -> None:
+    axes.set_xticks(range(len(variants)), list(variants), fontsize=8)
     axes.set_xlim(-0.6, len(variants) - 0.4)
     axes.tick_params(axis="y", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     tops: list[float] = []
     lows: list[float] = []
-    for place, variant in enumerate(variants):
+    for place, variant in enumerate(variants.values()):
         mean = over_seeds(results, variant.name, metric)
         if mean is None:
             word = "no depth" if metric == "abs_rel" and variant.depth == "none" else UNKNOWN

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -27,24 +26,20 @@ class Variant:
 
 FULL = Variant("interleaved", "interleaved", "ans")  # the paper's method: in both tables
 
-DEPTH = (
-    Variant("none", "none", "ans"),
-    Variant("sequence", "sequence", "ans"),
-    Variant("channel", "channel", "ans"),
-    FULL,
-)
-NOISE = (
-    Variant("synchronous", "interleaved", "synchronous", together=True),
-    Variant("decoupled", "interleaved", "decoupled"),
-    FULL,
-)
+DEPTH = {
+    "none": Variant("none", "none", "ans"),
+    "sequence": Variant("sequence", "sequence", "ans"),
+    "channel": Variant("channel", "channel", "ans"),
+    "interleaved": FULL,
+}
+NOISE = {
+    "synchronous": Variant("synchronous", "interleaved", "synchronous", together=True),
+    "decoupled": Variant("decoupled", "interleaved", "decoupled"),
+    "ANS": FULL,
+}
+# In a table, a variant is called by what sets it apart there.
 TABLES = {"where depth travels (noise: ans)": DEPTH, "noise of video and actions (depth: interleaved)": NOISE}
-VARIANTS = {variant.name: variant for variant in (*DEPTH, *NOISE)}
-
-
-def label(variant: Variant, among: Sequence[Variant]) -> str:
-    """What sets it apart: the paper's method is one place of depth among others, and one law of noise."""
-    return variant.noise_law.upper() if variant is FULL and among is NOISE else variant.name
+VARIANTS = {variant.name: variant for variant in (*DEPTH.values(), *NOISE.values())}
 
 
 @dataclass(frozen=True)
